@@ -1,0 +1,1 @@
+"""The Qwen3-ASR family: tensors and tokens; no sessions, VAD, sockets or wall time."""

@@ -1,0 +1,1 @@
+"""The server side of steno: policy and time, no tensors."""

@@ -1,0 +1,1 @@
+"""The captions page: static files served at `/`."""
