@@ -1,0 +1,206 @@
+"""Incremental encoding: what of an utterance is encoded once and for all, and what must run again at each step.
+
+Owns, per utterance, the log-mel, the conv outputs of complete chunks and the encoder outputs of closed windows (or
+rolling blocks). Knows no tokens of text. The log-mel floor is the only thing that can change a closed window: windows
+it touched are encoded again when the utterance ends, so that the final is that of the whole utterance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .encoder import AudioEncoder, RollingCache
+from .mel import FLOOR_DEPTH, MelTransform, apply_floor
+from .mel_stream import MelStream
+
+
+@dataclass(slots=True)
+class EncoderCounters:
+    """Work done for one utterance, in units of the model."""
+
+    chunks: int = 0  # complete chunks through the conv stem
+    open_chunks: int = 0  # stem runs over a chunk that was not complete
+    closed_tokens: int = 0  # tokens of closed windows or blocks
+    open_tokens: int = 0  # tokens of windows run before they were closed
+    closed_windows: int = 0
+    dirty_windows: int = 0  # closed windows (or blocks) encoded again because the floor rose
+
+
+class EncoderStream:
+    """State of one utterance.
+
+    `closed` are outputs `[tokens, output]` of finished windows, in order; `open` is that of the rest at the last step.
+    `changed_from` is the index of the first piece of `closed` that the last step replaced, or None.
+    """
+
+    def __init__(self, transform: MelTransform) -> None:
+        self.mel = MelStream(transform)
+        self.closed: list[Tensor] = []
+        self.open: Tensor | None = None
+        self.changed_from: int | None = None
+        self.counters = EncoderCounters()
+        self._stems: list[Tensor] = []  # of complete chunks, positions added
+        self._maxima: list[float] = []  # the running maximum that each of them was made with
+        self._minima: list[float] = []  # the lowest bin of each, un-floored
+        self._cache = RollingCache()
+        self._blocks = 0
+
+    def dirty_chunks(self) -> list[int]:
+        """Complete chunks whose features the present floor would change."""
+        now = self.mel.maximum
+        return [
+            chunk
+            for chunk, (then, lowest) in enumerate(zip(self._maxima, self._minima, strict=True))
+            if then != now and lowest < max(then, now) - FLOOR_DEPTH
+        ]
+
+
+class EncoderStreams:
+    """Steps many utterances through one set of weights."""
+
+    def __init__(self, encoder: AudioEncoder, transform: MelTransform) -> None:
+        self._encoder = encoder
+        self._transform = transform
+        self._config = encoder.config
+
+    def open(self) -> EncoderStream:
+        return EncoderStream(self._transform)
+
+    def advance(self, streams: Sequence[EncoderStream], finals: Sequence[bool]) -> None:
+        """Encode what arrived. Where `finals` is true the utterance is finished and dirty windows are redone."""
+        redone: list[set[int]] = []
+        for stream, final in zip(streams, finals, strict=True):
+            stream.changed_from = None
+            if final:
+                stream.mel.finish()
+                redone.append(set(stream.dirty_chunks()))
+            else:
+                stream.mel.advance()
+                redone.append(set())
+        tails = self._run_stem(streams, finals, redone)
+        if self._config.attention_mode == "rolling":
+            self._encode_rolling(streams, finals, redone, tails)
+        else:
+            self._encode_windows(streams, redone, tails)
+
+    def _run_stem(
+        self, streams: Sequence[EncoderStream], finals: Sequence[bool], redone: Sequence[set[int]]
+    ) -> list[Tensor | None]:
+        """Conv stem over new and redone chunks of all streams; returns the open chunk's output of each."""
+        size, rolling = self._config.chunk_frames, self._config.attention_mode == "rolling"
+        features: list[Tensor] = []
+        targets: list[tuple[EncoderStream, int, int]] = []
+        for stream, final, again in zip(streams, finals, redone, strict=True):
+            frames = stream.mel.frames
+            known, complete = len(stream._stems), frames // size
+            for chunk in sorted(again | set(range(known, complete))):
+                raw = stream.mel.raw[:, chunk * size : (chunk + 1) * size]
+                features.append(apply_floor(raw, stream.mel.maximum))
+                targets.append((stream, chunk, size))
+            rest = frames - complete * size
+            if rest and (final or not rolling):  # a rolling block is encoded once, when it is whole
+                raw = stream.mel.raw[:, complete * size :]
+                features.append(F.pad(apply_floor(raw, stream.mel.maximum), (0, size - rest)))
+                targets.append((stream, complete, rest))
+        tails: dict[int, Tensor] = {}
+        if features:
+            dtype = self._encoder.conv_out.weight.dtype
+            outputs = self._encoder.stem(torch.stack(features).to(dtype))
+            for (stream, chunk, frames), output in zip(targets, outputs, strict=True):
+                self._keep_stem(stream, chunk, frames, output, tails)
+        return [tails.get(id(stream)) for stream in streams]
+
+    def _keep_stem(
+        self, stream: EncoderStream, chunk: int, frames: int, output: Tensor, tails: dict[int, Tensor]
+    ) -> None:
+        size = self._config.chunk_frames
+        tokens = self._config.tokens(frames)
+        positions = self._encoder.positions(chunk * self._config.chunk_tokens, tokens, output.dtype)
+        embedded = output[:tokens] + positions
+        if frames < size:
+            stream.counters.open_chunks += 1
+            tails[id(stream)] = embedded
+            return
+        stream.counters.chunks += 1
+        if chunk < len(stream._stems):
+            stream._stems[chunk] = embedded
+            stream._maxima[chunk] = stream.mel.maximum
+            return
+        stream._stems.append(embedded)
+        stream._maxima.append(stream.mel.maximum)
+        stream._minima.append(float(stream.mel.raw[:, chunk * size : (chunk + 1) * size].min()))
+
+    def _encode_windows(
+        self, streams: Sequence[EncoderStream], redone: Sequence[set[int]], tails: Sequence[Tensor | None]
+    ) -> None:
+        span = self._config.window_frames // self._config.chunk_frames
+        inputs: list[Tensor] = []
+        targets: list[tuple[EncoderStream, int | None]] = []
+        for stream, again, tail in zip(streams, redone, tails, strict=True):
+            known, complete = len(stream.closed), len(stream._stems) // span
+            dirty = sorted({chunk // span for chunk in again if chunk // span < known})
+            if dirty:
+                stream.changed_from = dirty[0]
+                stream.counters.dirty_windows += len(dirty)
+            for window in (*dirty, *range(known, complete)):
+                inputs.append(torch.cat(stream._stems[window * span : (window + 1) * span]))
+                targets.append((stream, window))
+            rest = stream._stems[complete * span :] + ([] if tail is None else [tail])
+            stream.open = None
+            if rest:
+                inputs.append(torch.cat(rest))
+                targets.append((stream, None))
+        if not inputs:
+            return
+        lengths = [x.shape[0] for x in inputs]
+        outputs = self._encoder.encode_windows(torch.cat(inputs), lengths).split(lengths)
+        for (stream, target), output in zip(targets, outputs, strict=True):
+            if target is None:
+                stream.open = output
+                stream.counters.open_tokens += output.shape[0]
+                continue
+            stream.counters.closed_tokens += output.shape[0]
+            if target < len(stream.closed):
+                stream.closed[target] = output
+            else:
+                stream.counters.closed_windows += 1
+                stream.closed.append(output)
+
+    def _encode_rolling(
+        self,
+        streams: Sequence[EncoderStream],
+        finals: Sequence[bool],
+        redone: Sequence[set[int]],
+        tails: Sequence[Tensor | None],
+    ) -> None:
+        span = self._config.block_chunks
+        inputs: list[Tensor] = []
+        targets: list[EncoderStream] = []
+        for stream, final, again, tail in zip(streams, finals, redone, tails, strict=True):
+            if any(chunk // span < stream._blocks for chunk in again):
+                # Keys of later blocks depend on every earlier one through the layers: begin again.
+                stream.counters.dirty_windows += stream._blocks
+                stream._cache, stream._blocks = RollingCache(), 0
+                stream.closed.clear()
+                stream.changed_from = 0
+            complete = len(stream._stems) // span
+            end = len(stream._stems) if final else complete * span
+            parts = stream._stems[stream._blocks * span : end] + ([] if tail is None else [tail])
+            stream.counters.closed_windows += complete - stream._blocks
+            stream._blocks = complete
+            if parts:
+                inputs.append(torch.cat(parts))
+                targets.append(stream)
+        if not inputs:
+            return
+        lengths = [x.shape[0] for x in inputs]
+        caches = [stream._cache for stream in targets]
+        outputs = self._encoder.encode_blocks(torch.cat(inputs), lengths, caches).split(lengths)
+        for stream, output in zip(targets, outputs, strict=True):
+            stream.counters.closed_tokens += output.shape[0]
+            stream.closed.append(output)
