@@ -35,7 +35,7 @@ class EncoderStream:
     """State of one utterance.
 
     `closed` are outputs `[tokens, output]` of finished windows, in order; `open` is that of the rest at the last step.
-    `changed_from` is the index of the first piece of `closed` that the last step replaced, or None.
+    `changed_from` is the index of the first piece of `closed` that was replaced since the reader last set it to None.
     """
 
     def __init__(self, transform: MelTransform) -> None:
@@ -75,7 +75,6 @@ class EncoderStreams:
         """Encode what arrived. Where `finals` is true the utterance is finished and dirty windows are redone."""
         redone: list[set[int]] = []
         for stream, final in zip(streams, finals, strict=True):
-            stream.changed_from = None
             if final:
                 stream.mel.finish()
                 redone.append(set(stream.dirty_chunks()))
@@ -145,7 +144,7 @@ class EncoderStreams:
             known, complete = len(stream.closed), len(stream._stems) // span
             dirty = sorted({chunk // span for chunk in again if chunk // span < known})
             if dirty:
-                stream.changed_from = dirty[0]
+                stream.changed_from = min(dirty[0], known if stream.changed_from is None else stream.changed_from)
                 stream.counters.dirty_windows += len(dirty)
             for window in (*dirty, *range(known, complete)):
                 inputs.append(torch.cat(stream._stems[window * span : (window + 1) * span]))

@@ -1,0 +1,183 @@
+"""Greedy decoding of many rows in shared passes, with drafts that are checked instead of believed.
+
+A row's pass holds its new input (audio, prompt suffix, or the token just decided) and an offer: tokens of the previous
+hypothesis that may follow. The longest prefix of the offer that the model's own argmax confirms is accepted, so the
+result is that of greedy decoding from scratch. Knows no audio and no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .decoder import Row
+from .kv_cache import KVCache
+from .network import Network
+from .repetition import find_loop
+
+LOOKUP_MATCH = 2  # tokens that must meet the previous hypothesis before its rest is offered again
+LOOKUP_REACH = 8  # how far from the same place they may meet it
+LOOKUP_FIRST_OFFER = 6  # tokens; a pass of this many costs little more than a pass of one
+
+Allowed = Callable[[Sequence[int]], Sequence[int] | None]
+"""Tokens generated so far -> ids that may follow, or None for any."""
+
+
+@dataclass(slots=True)
+class DecoderCounters:
+    """Work done, in tokens."""
+
+    prefilled: int = 0  # audio, prompt and pinned tokens
+    offered: int = 0  # draft tokens run for checking
+    accepted: int = 0  # of these, confirmed
+    decoded: int = 0  # tokens fed back one at a time
+    passes: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class DecodeRow:
+    """One sequence to decode, behind what `slot` holds.
+
+    `limit` bounds the tokens generated. `pinned` tokens are taken as generated whatever the model says; `previous` is
+    the hypothesis to draft from (it begins with the pinned ones, if any).
+    """
+
+    slot: int
+    limit: int
+    previous: Sequence[int] = ()
+    pinned: int = 0
+    allowed: Allowed | None = None
+    counters: DecoderCounters = field(default_factory=DecoderCounters)
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    truncated: bool = False
+    looped: bool = False
+    done: bool = False
+    offer: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        self.offer = self.previous[: self.limit]
+        self.done = self.limit < 1
+        self.truncated = self.done
+
+    def accept(self, greedy: Sequence[int], logprobs: Sequence[float], end_ids: frozenset[int]) -> int:
+        """Take what one pass confirmed: `greedy[i]` is the model's choice after `i` tokens of the offer.
+
+        Returns how many offered tokens were accepted. The last of `tokens`, if the row is not done, is new: it is the
+        next pass's input.
+        """
+        accepted = 0
+        for index, (choice, logprob) in enumerate(zip(greedy, logprobs, strict=True)):
+            pinned = len(self.tokens) < self.pinned
+            token = self.offer[index] if pinned else choice
+            if token in end_ids and not pinned:
+                self.done = True
+                break
+            self.tokens.append(token)
+            self.logprobs.append(logprob)
+            confirmed = index < len(self.offer) and token == self.offer[index]
+            accepted += confirmed
+            self.counters.accepted += confirmed and not pinned
+            if self._must_stop() or not confirmed:
+                break
+        return accepted
+
+    def _must_stop(self) -> bool:
+        keep = find_loop(self.tokens)
+        if keep is not None:
+            del self.tokens[keep:], self.logprobs[keep:]
+            self.looped = True
+        if keep is not None or len(self.tokens) >= self.limit:
+            self.done = self.truncated = True
+        return self.done
+
+    def next_offer(self, accepted_all: bool) -> None:
+        """Offer the rest of the previous hypothesis again where the new tokens have met it (prompt lookup)."""
+        size = 2 * max(len(self.offer), LOOKUP_FIRST_OFFER) if accepted_all else LOOKUP_FIRST_OFFER
+        self.offer = ()
+        here = len(self.tokens)
+        if here < LOOKUP_MATCH:
+            return
+        tail = self.tokens[-LOOKUP_MATCH:]
+        for shift in sorted(range(-LOOKUP_REACH, LOOKUP_REACH + 1), key=abs):
+            place = here + shift
+            if place >= LOOKUP_MATCH and list(self.previous[place - LOOKUP_MATCH : place]) == tail:
+                self.offer = self.previous[place : place + min(size, self.limit - here)]
+                return
+
+
+def decode(
+    network: Network, cache: KVCache, rows: Sequence[DecodeRow], inputs: Sequence[Tensor], end_ids: frozenset[int]
+) -> None:
+    """Decode every row to its end token, its limit or a loop.
+
+    `inputs` are the embeddings `[n, hidden]` (n >= 1) to put behind each row's slot first. Slots are left holding the
+    input and part of the tokens; the caller cuts them back.
+    """
+    for row, x in zip(rows, inputs, strict=True):
+        row.counters.prefilled += x.shape[0] + min(row.pinned, len(row.offer))
+        row.counters.offered += max(0, len(row.offer) - row.pinned)
+    alive = [(row, x) for row, x in zip(rows, inputs, strict=True) if not row.done]
+    while alive:
+        _run_pass(network, cache, [row for row, _ in alive], [x for _, x in alive], end_ids)
+        going = [row for row, _ in alive if not row.done]
+        if not going:
+            return
+        last = torch.tensor([row.tokens[-1] for row in going], device=alive[0][1].device)
+        alive = list(zip(going, network.model.embed_tokens(last).split(1), strict=True))
+        for row in going:
+            row.counters.decoded += 1
+            row.counters.offered += len(row.offer)
+
+
+def _run_pass(
+    network: Network, cache: KVCache, rows: Sequence[DecodeRow], inputs: Sequence[Tensor], end_ids: frozenset[int]
+) -> None:
+    """One packed pass over [input | offer] of each row; leaves in each slot the input and the accepted tokens."""
+    offers = [list(row.offer) for row in rows]
+    offered = torch.tensor([token for offer in offers for token in offer], dtype=torch.long, device=inputs[0].device)
+    drafts = network.model.embed_tokens(offered).split([len(offer) for offer in offers])
+    packed = torch.cat([part for pair in zip(inputs, drafts, strict=True) for part in pair])
+    lengths = [x.shape[0] + len(offer) for x, offer in zip(inputs, offers, strict=True)]
+    states = network.model(packed, [Row(row.slot, n) for row, n in zip(rows, lengths, strict=True)], cache)
+    counts = [len(offer) + 1 for offer in offers]
+    scored = [part[-count:] for part, count in zip(states.split(lengths), counts, strict=True)]
+    logits = network.logits(torch.cat(scored)).float()
+    best, choices = logits.max(dim=-1)
+    normalisers = logits.logsumexp(dim=-1)
+    greedy: list[int] = choices.tolist()
+    logprobs: list[float] = (best - normalisers).tolist()
+    first = 0
+    for row, offer, count in zip(rows, offers, counts, strict=True):
+        cut = slice(first, first + count)
+        first += count
+        greedy[cut], logprobs[cut] = _restricted(row, greedy[cut], logprobs[cut], logits[cut], normalisers[cut])
+        accepted = row.accept(greedy[cut], logprobs[cut], end_ids)
+        row.counters.passes += 1
+        cache.truncate(row.slot, cache.length(row.slot) - (len(offer) - min(accepted, len(offer))))
+        row.next_offer(accepted_all=bool(offer) and accepted == len(offer))
+
+
+def _restricted(
+    row: DecodeRow, greedy: list[int], logprobs: list[float], logits: Tensor, normalisers: Tensor
+) -> tuple[list[int], list[float]]:
+    """The model's choices where only some ids may follow, and the log-probabilities of pinned tokens."""
+    tokens = list(row.tokens)
+    for index in range(len(greedy)):
+        if len(tokens) < row.pinned:
+            choices: Sequence[int] | None = [row.offer[index]]
+        else:
+            choices = row.allowed(tokens) if row.allowed else None
+        if choices is None:
+            break
+        scores = logits[index, list(choices)]
+        best = int(scores.argmax())
+        greedy[index] = choices[best]
+        logprobs[index] = float(scores[best] - normalisers[index])
+        if index == len(row.offer) or row.offer[index] != greedy[index]:
+            break
+        tokens.append(row.offer[index])
+    return greedy, logprobs

@@ -1,0 +1,434 @@
+"""Speech to tokens: one set of weights, any number of utterances stepped together.
+
+`open / feed / step / close` over `StreamState`, and offline `transcribe` through the same step. The draft check lives
+here: each step offers the previous hypothesis to the model, which confirms or corrects it. Knows no sessions, VAD,
+sockets or wall time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checkpoint import load_network, resolve_source
+from .config import FRAMES_PER_SECOND, AttentionMode, EncoderConfig
+from .decoding import Allowed, DecoderCounters, DecodeRow, decode
+from .encoder_stream import EncoderCounters, EncoderStream, EncoderStreams
+from .kv_cache import KVCache
+from .languages import CODES, resolve
+from .long_audio import MAX_PIECE_S, SEARCH_S, join_texts, split_long
+from .mel import MIN_SAMPLES, SAMPLE_RATE, MelTransform, Samples, log_mel
+from .network import Network
+from .prompt import Prompt
+from .tokenizer import Tokenizer
+
+MAX_TOKENS_PER_SECOND = 16  # well above any speech (about 4 in English, 8 in Chinese, 12 in byte-coded scripts)
+MAX_TOKENS_BASE = 24  # language tag, and room for very short clips
+BATCH_S = 600.0  # audio transcribed in one batch by `transcribe`: bounds memory
+BATCH_PIECES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOptions:
+    """Of one utterance. Languages are names or codes of the table; `languages` restricts detection to a set."""
+
+    language: str | None = None
+    languages: tuple[str, ...] = ()
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the model says of an utterance so far.
+
+    `token_ids` is everything generated, without the end token; `token_ends[i]` the length of the part of `text` made of
+    whole characters after token i (0 for the language tag); `logprobs` natural, one per token. `truncated`: cut at the
+    token limit or at a repetition loop.
+    """
+
+    stream_id: int
+    token_ids: tuple[int, ...]
+    text: str
+    language: str | None
+    token_ends: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    samples_seen: int
+    final: bool
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """Offline result; fields as in `Hypothesis`. Long audio: tokens of all pieces in a row, languages joined by ','."""
+
+    text: str
+    language: str | None
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    truncated: bool
+    duration_s: float
+
+
+@dataclass(slots=True, eq=False)
+class StreamState:
+    """One utterance. Made by `Recognizer.open`; its fields are the recognizer's."""
+
+    stream_id: int
+    options: StreamOptions
+    slot: int
+    audio: EncoderStream
+    head: list[int]
+    suffix: list[int]
+    language: str | None
+    allowed: Allowed | None
+    max_new_tokens: int | None = None
+    audio_lengths: list[int] = field(default_factory=list)  # tokens of each closed piece that the slot holds
+    prefilled: bool = False  # the slot holds the head
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    truncated: bool = False
+    pinned: int = 0
+    ended: bool = False  # no more audio will be fed
+    finished: bool = False  # the final hypothesis is out
+    counters: DecoderCounters = field(default_factory=DecoderCounters)
+    samples_fed: int = 0
+
+    @property
+    def encoder_counters(self) -> EncoderCounters:
+        return self.audio.counters
+
+    @property
+    def kept_tokens(self) -> int:
+        """What the slot holds between steps: the head and the closed audio."""
+        return len(self.head) + sum(self.audio_lengths) if self.prefilled else 0
+
+
+class Recognizer:
+    """Weights (read-only after load) and the slots of the open utterances. Not thread-safe: one thread steps it."""
+
+    def __init__(self, network: Network, tokenizer: Tokenizer, *, name: str, draft: bool = True) -> None:
+        if network.config.classes is not None:
+            raise ValueError(f"{name} is a forced aligner: expected a speech recognition checkpoint")
+        weight = network.lm_head.weight
+        self.name = name
+        self.network = network
+        self.tokenizer = tokenizer
+        self.prompt = Prompt(tokenizer, network.config)
+        self.languages: tuple[str, ...] = tuple(CODES)
+        self._draft = draft
+        self._transform = MelTransform.create(network.config.encoder.mel_bins, weight.device)
+        self._encoder = EncoderStreams(network.audio_tower, self._transform)
+        self._cache = KVCache(network.config.decoder, dtype=weight.dtype, device=weight.device)
+        self._streams: dict[int, StreamState] = {}
+        self._next_id = 0
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path,
+        *,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        window_s: int | None = None,
+        attention: AttentionMode | None = None,
+        revision: str | None = None,
+        offline: bool = False,
+        progress: bool = True,
+    ) -> Recognizer:
+        """Load a folder, a hub id, or "tiny" (the bundled model).
+
+        `window_s` (1..8) and `attention` override what the checkpoint declares. Raises CheckpointError.
+        """
+        folder = resolve_source(source, revision=revision, offline=offline, progress=progress)
+        network = load_network(folder, device=device, dtype=dtype)
+        network.audio_tower.config = _override(network.config.encoder, window_s, attention)
+        return cls(network, Tokenizer.load(folder), name=str(source))
+
+    @property
+    def open_streams(self) -> int:
+        return len(self._streams)
+
+    @property
+    def encoder_config(self) -> EncoderConfig:
+        """With the overrides of `load`."""
+        return self.network.audio_tower.config
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes reserved for keys and values."""
+        return self._cache.reserved_bytes
+
+    def open(self, options: StreamOptions = StreamOptions(), *, max_new_tokens: int | None = None) -> StreamState:
+        """Begin an utterance.
+
+        Raises ValueError for an unknown language, a token limit below 1, or a context that does not fit the model.
+        """
+        if max_new_tokens is not None and max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
+        language = resolve(options.language) if options.language is not None else None
+        languages = [resolve(name) for name in options.languages]
+        head = self.prompt.head(options.context)
+        room = self.network.config.decoder.max_positions
+        if len(head) > room // 2:
+            raise ValueError(f"context of {len(head)} tokens: expected at most {room // 2}")
+        stream = StreamState(
+            stream_id=self._next_id,
+            options=options,
+            slot=self._cache.open(),
+            audio=self._encoder.open(),
+            head=head,
+            suffix=self.prompt.suffix(language),
+            language=language,
+            allowed=_one_of(self.prompt.language_prefixes(languages)) if languages and not language else None,
+            max_new_tokens=max_new_tokens,
+        )
+        self._next_id += 1
+        self._streams[stream.stream_id] = stream
+        return stream
+
+    def feed(self, stream: StreamState, samples: Samples, *, final: bool = False) -> None:
+        """Queue float32 mono 16 kHz samples `[n]`; `final` ends the utterance. Cheap: `step` computes.
+
+        Raises ValueError after `final`, or for samples that are not finite float32 mono.
+        """
+        if stream.ended:
+            raise ValueError(f"audio fed to stream {stream.stream_id} after its end")
+        stream.audio.mel.feed(samples)
+        stream.samples_fed += samples.size
+        stream.ended = final
+
+    def pin(self, stream: StreamState, tokens: int) -> None:
+        """Keep the first `tokens` of the last hypothesis whatever the model says later (append-only consumers)."""
+        if not stream.pinned <= tokens <= len(stream.tokens):
+            raise ValueError(
+                f"cannot pin {tokens} tokens: expected {stream.pinned} to {len(stream.tokens)} (the last hypothesis)"
+            )
+        stream.pinned = tokens
+
+    def close(self, stream: StreamState) -> None:
+        """Free the utterance's slot. Closing twice is allowed."""
+        if self._streams.pop(stream.stream_id, None) is not None:
+            self._cache.close(stream.slot)
+
+    @torch.inference_mode()
+    def step(self, streams: Sequence[StreamState]) -> list[Hypothesis]:
+        """Bring each stream's hypothesis up to the audio fed so far, all in shared passes.
+
+        Work per stream is bounded by its open window and its text. Streams whose audio has ended give their final.
+        Before 0.5 s of audio the hypothesis is empty. Raises ValueError for a stream that is closed, finished or given
+        twice.
+        """
+        self._check(streams)
+        ready = [s for s in streams if s.ended or s.samples_fed >= MIN_SAMPLES]
+        if ready:
+            self._encoder.advance([s.audio for s in ready], [s.ended for s in ready])
+        self._decode([s for s in ready if self._has_news(s)])
+        return [self._publish(stream) for stream in streams]
+
+    @staticmethod
+    def _has_news(stream: StreamState) -> bool:
+        """Whether the step encoded audio that the last hypothesis has not heard."""
+        audio = stream.audio
+        return stream.ended or audio.open is not None or len(audio.closed) > len(stream.audio_lengths)
+
+    def _check(self, streams: Sequence[StreamState]) -> None:
+        if len({stream.stream_id for stream in streams}) != len(streams):
+            raise ValueError("a stream was given twice in one step")
+        for stream in streams:
+            if stream.stream_id not in self._streams:
+                raise ValueError(f"stream {stream.stream_id} is not open")
+            if stream.finished:
+                raise ValueError(f"stream {stream.stream_id} has given its final hypothesis")
+
+    def _decode(self, streams: Sequence[StreamState]) -> None:
+        """Prefill and decode all streams; a row that loops with a draft is decoded once more without."""
+        rows = self._decode_once(streams, draft=self._draft)
+        again = [i for i, row in enumerate(rows) if row.looped and len(row.previous) > row.pinned]
+        if again:
+            retried = self._decode_once([streams[i] for i in again], draft=False)
+            for i, row in zip(again, retried, strict=True):
+                rows[i] = row
+        for stream, row in zip(streams, rows, strict=True):
+            stream.tokens, stream.logprobs, stream.truncated = row.tokens, row.logprobs, row.truncated
+
+    def _decode_once(self, streams: Sequence[StreamState], *, draft: bool) -> list[DecodeRow]:
+        inputs = [self._inputs(stream) for stream in streams]
+        rows = [
+            DecodeRow(
+                slot=stream.slot,
+                limit=self._token_limit(stream),
+                previous=stream.tokens if draft else stream.tokens[: stream.pinned],
+                pinned=stream.pinned,
+                allowed=stream.allowed,
+                counters=stream.counters,
+            )
+            for stream in streams
+        ]
+        decode(self.network, self._cache, rows, inputs, self.prompt.end_ids)
+        for stream in streams:  # only now: a step that failed can be run again
+            stream.prefilled = True
+            stream.audio_lengths = [piece.shape[0] for piece in stream.audio.closed]
+            stream.audio.changed_from = None
+            self._cache.truncate(stream.slot, stream.kept_tokens)
+        return rows
+
+    def _inputs(self, stream: StreamState) -> Tensor:
+        """Embeddings `[n, hidden]` of what the slot lacks: head and closed audio if new, open audio, suffix."""
+        audio, device = stream.audio, self.network.lm_head.weight.device
+        if audio.changed_from is not None:
+            del stream.audio_lengths[audio.changed_from :]
+        self._cache.truncate(stream.slot, stream.kept_tokens)
+        head = [] if stream.prefilled else stream.head
+        before = torch.tensor(head, dtype=torch.long, device=device)
+        after = torch.tensor(stream.suffix, dtype=torch.long, device=device)
+        embed = self.network.model.embed_tokens
+        heard = [*audio.closed[len(stream.audio_lengths) :], *([] if audio.open is None else [audio.open])]
+        return torch.cat((embed(before), *heard, embed(after)))
+
+    def _max_piece_s(self, context: str) -> int:
+        """Longest audio whose tokens and text fit the model's positions, 1200 s at most."""
+        config = self.encoder_config
+        per_second = MAX_TOKENS_PER_SECOND + -(-config.chunk_tokens * FRAMES_PER_SECOND // config.chunk_frames)
+        overhead = len(self.prompt.head(context)) + MAX_TOKENS_BASE + 64  # suffix, and the search around the cut
+        room = self.network.config.decoder.max_positions - overhead - SEARCH_S * per_second
+        return max(1, min(MAX_PIECE_S, room // per_second))
+
+    def _token_limit(self, stream: StreamState) -> int:
+        if stream.max_new_tokens is not None:
+            return stream.max_new_tokens
+        seconds = max(stream.samples_fed, MIN_SAMPLES) / SAMPLE_RATE
+        return MAX_TOKENS_BASE + int(MAX_TOKENS_PER_SECOND * seconds)
+
+    def _publish(self, stream: StreamState) -> Hypothesis:
+        stream.finished = stream.ended
+        parsed = self.prompt.parse(stream.tokens, stream.language)
+        return Hypothesis(
+            stream_id=stream.stream_id,
+            token_ids=tuple(stream.tokens),
+            text=parsed.text,
+            language=parsed.language,
+            token_ends=parsed.token_ends,
+            logprobs=tuple(stream.logprobs),
+            samples_seen=stream.samples_fed,
+            final=stream.ended,
+            truncated=stream.truncated,
+        )
+
+    @torch.inference_mode()
+    def encode(self, samples: Samples) -> Tensor:
+        """Encoder output of a whole clip, `[tokens, hidden]`, through the plain (not incremental) forward."""
+        features = log_mel(samples, self._transform).to(self.network.lm_head.weight.dtype)
+        encoded: list[Tensor] = self.network.audio_tower([features])
+        return encoded[0]
+
+    @overload
+    def transcribe(
+        self, samples: Samples, *, language: str | None = ..., context: str = ..., max_new_tokens: int | None = ...
+    ) -> Transcription: ...
+
+    @overload
+    def transcribe(
+        self,
+        samples: Sequence[Samples],
+        *,
+        language: str | None = ...,
+        context: str = ...,
+        max_new_tokens: int | None = ...,
+    ) -> list[Transcription]: ...
+
+    def transcribe(
+        self,
+        samples: Samples | Sequence[Samples],
+        *,
+        language: str | None = None,
+        context: str = "",
+        max_new_tokens: int | None = None,
+    ) -> Transcription | list[Transcription]:
+        """Transcribe one clip, or several in batches: float32 mono 16 kHz `[n]` of any length.
+
+        Audio over 1200 s is cut at its quietest points. The token limit follows each piece's length unless
+        `max_new_tokens` sets it; reaching it is reported as `truncated`. Raises ValueError as `open` and `feed` do.
+        """
+        if isinstance(samples, np.ndarray):
+            return self._transcribe([samples], language, context, max_new_tokens)[0]
+        return self._transcribe(samples, language, context, max_new_tokens)
+
+    def _transcribe(
+        self, clips: Sequence[Samples], language: str | None, context: str, max_new_tokens: int | None
+    ) -> list[Transcription]:
+        options = StreamOptions(language=language, context=context)
+        pieces = [
+            (clip, piece)
+            for clip, samples in enumerate(clips)
+            for piece in split_long(samples, self._max_piece_s(context))
+        ]
+        finals: list[list[Hypothesis]] = [[] for _ in clips]
+        for batch in _batches(pieces):
+            opened: list[StreamState] = []
+            try:
+                for _, samples in batch:
+                    opened.append(self.open(options, max_new_tokens=max_new_tokens))
+                    self.feed(opened[-1], samples, final=True)
+                for (clip, _), hypothesis in zip(batch, self.step(opened), strict=True):
+                    finals[clip].append(hypothesis)
+            finally:
+                for stream in opened:
+                    self.close(stream)
+        return [_join(parts, samples.size) for parts, samples in zip(finals, clips, strict=True)]
+
+
+def _override(config: EncoderConfig, window_s: int | None, attention: AttentionMode | None) -> EncoderConfig:
+    if window_s is not None and not (isinstance(window_s, int) and 1 <= window_s <= 8):
+        raise ValueError(f"window_s is {window_s!r}: expected a whole number of seconds, 1 to 8")
+    mode = attention or config.attention_mode
+    frames = window_s * FRAMES_PER_SECOND if window_s is not None else None
+    if mode == "rolling":
+        left = frames or config.left_context_frames or config.window_frames
+        return dataclasses.replace(config, attention_mode=mode, left_context_frames=left)
+    return dataclasses.replace(config, attention_mode=mode, window_frames=frames or config.window_frames)
+
+
+def _one_of(sequences: Sequence[Sequence[int]]) -> Allowed:
+    """Only the given sequences may begin the output; after one of them anything may follow."""
+
+    def allowed(tokens: Sequence[int]) -> Sequence[int] | None:
+        here = len(tokens)
+        fitting = [s for s in sequences if list(s[:here]) == list(tokens[: len(s)])]
+        if not fitting or any(len(s) <= here for s in fitting):
+            return None
+        return sorted({s[here] for s in fitting})
+
+    return allowed
+
+
+def _batches(pieces: Sequence[tuple[int, Samples]]) -> list[list[tuple[int, Samples]]]:
+    batches: list[list[tuple[int, Samples]]] = []
+    seconds = 0.0
+    for piece in pieces:
+        length = piece[1].size / SAMPLE_RATE
+        if not batches or len(batches[-1]) == BATCH_PIECES or seconds + length > BATCH_S:
+            batches.append([])
+            seconds = 0.0
+        batches[-1].append(piece)
+        seconds += length
+    return batches
+
+
+def _join(parts: Sequence[Hypothesis], samples: int) -> Transcription:
+    languages = [part.language for part in parts if part.language]
+    distinct = [name for i, name in enumerate(languages) if not i or name != languages[i - 1]]
+    return Transcription(
+        text=join_texts(part.text for part in parts),
+        language=",".join(distinct) or None,
+        token_ids=tuple(token for part in parts for token in part.token_ids),
+        logprobs=tuple(value for part in parts for value in part.logprobs),
+        truncated=any(part.truncated for part in parts),
+        duration_s=samples / SAMPLE_RATE,
+    )
