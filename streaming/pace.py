@@ -1,0 +1,63 @@
+"""How far update intervals are stretched so that the model thread keeps room for finals.
+
+Knows how long the model was busy, from the instants it is told. Refuses to know streams, sessions and the clock.
+
+A thread that is busy all the time makes every final wait for somebody's partial. So the stretch climbs a table of
+factors, one rung per window, while the busy share of the last window is above `widen_above`; it goes down when the
+share predicted for the rung below stays under `narrow_below` (the gap between the two keeps it from swinging).
+"""
+
+from collections import deque
+from dataclasses import dataclass
+
+FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class PaceRule:
+    """The numbers of the rule; shares are fractions of `window_s` seconds."""
+
+    window_s: float = 2.0
+    widen_above: float = 0.9
+    narrow_below: float = 0.7
+
+
+class Pace:
+    """Told of every step through `ran`; asked for the factor through `factor(now)`."""
+
+    def __init__(self, rule: PaceRule = PaceRule()) -> None:
+        self._rule = rule
+        self._rung = 0
+        self._changed: float | None = None
+        self._steps: deque[tuple[float, float]] = deque()
+
+    def ran(self, started: float, ended: float) -> None:
+        """Count one step of the model, from `started` to `ended` (seconds)."""
+        if self._changed is None:
+            self._changed = started
+        self._steps.append((started, ended))
+
+    def busy_share(self, now: float) -> float:
+        """Share of the last window in which the model ran: 0 to 1."""
+        begin = now - self._rule.window_s
+        while self._steps and self._steps[0][1] <= begin:
+            self._steps.popleft()
+        return sum(end - max(start, begin) for start, end in self._steps) / self._rule.window_s
+
+    def factor(self, now: float) -> float:
+        """The stretch that holds from now on; moves at most one rung per window."""
+        if self._changed is None or now - self._changed < self._rule.window_s:
+            return FACTORS[self._rung]
+        share = self.busy_share(now)
+        if share == 0.0:
+            self._rung = 0
+        elif share > self._rule.widen_above and self._rung + 1 < len(FACTORS):
+            self._rung += 1
+            self._changed = now
+        elif self._rung and self._share_below(share) < self._rule.narrow_below:
+            self._rung -= 1
+            self._changed = now
+        return FACTORS[self._rung]
+
+    def _share_below(self, share: float) -> float:
+        return share * FACTORS[self._rung] / FACTORS[self._rung - 1]

@@ -1,0 +1,56 @@
+"""The pace follows the busy share of the thread, one rung at a time, and comes back."""
+
+import pytest
+from steno.streaming.pace import FACTORS, Pace, PaceRule
+
+
+def run(pace: Pace, begin: float, seconds: float, busy: float) -> list[float]:
+    """Steps at 10 Hz, each busy for `busy` of its 100 ms; the factor after each."""
+    factors = []
+    for tick in range(round(seconds * 10)):
+        start = begin + tick * 0.1
+        pace.ran(start, start + 0.1 * busy)
+        factors.append(pace.factor(start + 0.1))
+    return factors
+
+
+def test_light_load_keeps_the_interval() -> None:
+    assert set(run(Pace(), 0.0, 20.0, busy=0.6)) == {1.0}
+
+
+def test_saturation_climbs_one_rung_per_window() -> None:
+    factors = run(Pace(PaceRule(window_s=2.0)), 0.0, 5.0, busy=1.0)
+    assert factors[0] == 1.0
+    assert factors[25] == FACTORS[1]
+    assert factors[-1] == FACTORS[2]
+
+
+def test_the_table_has_a_top() -> None:
+    assert run(Pace(), 0.0, 60.0, busy=1.0)[-1] == FACTORS[-1]
+
+
+def test_it_narrows_when_the_rung_below_would_hold() -> None:
+    pace = Pace()
+    run(pace, 0.0, 5.0, busy=1.0)
+    assert run(pace, 5.0, 30.0, busy=0.3)[-1] == 1.0
+
+
+def test_it_does_not_swing_between_two_rungs() -> None:
+    """At factor 2 the thread is 60 % busy; the rung below (1.5) would make that 80 %: stay."""
+    pace = Pace()
+    run(pace, 0.0, 5.0, busy=1.0)
+    assert set(run(pace, 5.0, 30.0, busy=0.6)) == {2.0}
+
+
+def test_an_idle_engine_starts_afresh() -> None:
+    pace = Pace()
+    run(pace, 0.0, 10.0, busy=1.0)
+    assert pace.factor(60.0) == 1.0
+
+
+def test_busy_share_counts_only_the_window() -> None:
+    pace = Pace(PaceRule(window_s=2.0))
+    pace.ran(0.0, 5.0)
+    assert pace.busy_share(5.0) == pytest.approx(1.0)
+    assert pace.busy_share(6.0) == pytest.approx(0.5)
+    assert pace.busy_share(9.0) == 0.0
