@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+
 from steno.models.recognizer import Hypothesis, StreamOptions
 
 from .config import EngineOptions

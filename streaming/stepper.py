@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from steno.models.recognizer import Hypothesis, StreamOptions
 
 logger = logging.getLogger(__name__)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
 from steno.models.recognizer import Hypothesis, StreamOptions
 
 WORD_SAMPLES = 1600

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from steno.client.audio import (
     SAMPLE_RATE_HZ,
     AudioFileError,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from steno.client.audio import SAMPLE_RATE_HZ
 from steno.client.microphone import (
     AudioCallback,

@@ -6,6 +6,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from steno.client.subtitles import LINE_COLUMNS, cues, to_srt, to_text, to_vtt
 from steno.streaming.protocol import Final, Word
 

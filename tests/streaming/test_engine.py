@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from steno.streaming.config import EngineOptions
 from steno.streaming.engine import Engine, EngineFull, EngineSession, EngineStopped
 from steno.streaming.metrics import Metrics
@@ -25,7 +26,6 @@ from steno.streaming.work import (
     Update,
     Work,
 )
-
 from tests.fakes import POISON, FakeRecognizer, FakeStream, VirtualClock, tone
 
 Samples = NDArray[np.float32]

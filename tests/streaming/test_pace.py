@@ -1,6 +1,7 @@
 """The pace follows the busy share of the thread, one rung at a time, and comes back."""
 
 import pytest
+
 from steno.streaming.pace import FACTORS, Pace, PaceRule
 
 

@@ -1,6 +1,7 @@
 """The scheduler's rules, and what they guarantee under load, in virtual time."""
 
 import pytest
+
 from steno.streaming.scheduler import Scheduler
 
 
