@@ -82,7 +82,10 @@ class Pack:
         self._audio: NDArray[np.int16] = np.memmap(folder / "audio.i16", dtype="<i2", mode="r")
 
     def audio(self, clip: PackedClip) -> NDArray[np.float32]:
-        pcm = self._audio[clip.start : clip.start + clip.samples]
+        return self.samples(clip.start, clip.samples)
+
+    def samples(self, start: int, count: int) -> NDArray[np.float32]:
+        pcm = self._audio[start : start + count]
         return pcm.astype(np.float32) / 32768.0
 
     def select(self, splits: Iterable[str]) -> list[PackedClip]:

@@ -9,7 +9,16 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 
 # The pre-tokeniser of Qwen2 (transformers, models/qwen2/tokenization_qwen2.py).
 QWEN2_PATTERN = (
@@ -36,12 +45,7 @@ def write_vocabulary(texts: Iterable[str], folder: Path, size: int) -> int:
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated", invert=False),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    tokenizer.pre_tokenizer = _pre_tokenizer()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         show_progress=False,
@@ -83,3 +87,26 @@ def write_vocabulary(texts: Iterable[str], folder: Path, size: int) -> int:
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
     return first + len(added)
+
+
+def load_vocabulary(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder written by `write_vocabulary`."""
+    model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = _pre_tokenizer()
+    tokenizer.decoder = decoders.ByteLevel()
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    for entry in config["added_tokens_decoder"].values():
+        token = AddedToken(entry["content"], normalized=False, special=entry["special"])
+        tokenizer.add_special_tokens([token]) if entry["special"] else tokenizer.add_tokens([token])
+    return tokenizer
+
+
+def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN2_PATTERN), behavior="isolated", invert=False),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )

@@ -1,0 +1,366 @@
+"""Endless training examples from a pack: single clips, joins of one voice, cut joins, and noise.
+
+An example is planned first (which clips, which gaps, how fast, how long), so that a batch can be
+made of plans of like length, and made only then. Runs in loader processes.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from . import augment
+from .model import IGNORED, Batch
+from .noise import draw_noise
+from .pack import Pack, PackedClip
+from .vocabulary import load_vocabulary
+
+SAMPLE_RATE = 16_000
+CHUNK_FRAMES = 100
+NOISE_BANK = 240
+POOL = 384  # plans sorted by length before they are cut into batches
+
+# (source, single or join) -> share of the examples; noise comes on top.
+SHARES: dict[tuple[str, str], float] = {
+    ("fsdd", "single"): 0.05,
+    ("fsdd", "join"): 0.13,
+    ("moonshine", "single"): 0.02,
+    ("moonshine", "join"): 0.05,
+    ("alnum", "single"): 0.08,
+    ("alnum", "join"): 0.09,
+    ("pv-intent", "single"): 0.14,
+    ("pv-wake", "single"): 0.08,
+    ("ovos-ww", "single"): 0.05,
+    ("asterisk-en", "single"): 0.06,
+    ("asterisk-en", "join"): 0.04,
+    ("asterisk-es", "single"): 0.03,
+    ("cmn-hsk", "single"): 0.02,
+    ("cmn-hsk", "join"): 0.02,
+    ("synthetic", "single"): 0.14,
+    ("synthetic", "join"): 0.05,
+}
+NOISE_SHARE = 0.07
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a packed clip with its words; `ends` are the words' ends in samples."""
+
+    start: int
+    samples: int
+    words: tuple[str, ...]
+    ends: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One example before it is made; `samples` is its final length."""
+
+    pieces: tuple[Piece, ...]
+    gaps: tuple[int, ...]  # before each piece
+    trail: int
+    speed: float
+    text: str
+    language: str
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a stage of the training draws."""
+
+    longest_s: float
+    batch_s: float  # padded seconds of audio per batch
+    mask_strength: float = 1.0
+
+
+class Planner:
+    """Draws plans from the train split."""
+
+    def __init__(self, pack: Pack, alignments: Path | None, rng: np.random.Generator) -> None:
+        self._rng = rng
+        ends = _read_alignments(alignments)
+        self._single: dict[str, list[tuple[Piece, PackedClip]]] = defaultdict(list)
+        voices: dict[str, dict[str, list[Piece]]] = defaultdict(lambda: defaultdict(list))
+        self._languages: dict[str, str] = {}
+        for clip in pack.select(["train"]):
+            words = _words(clip)
+            known = ends.get(clip.id) or ((clip.samples,) if len(words) == 1 else ())
+            piece = Piece(clip.start, clip.samples, words, known)
+            self._single[clip.source].append((piece, clip))
+            self._languages[clip.speaker + clip.source] = clip.language
+            voice = voices[clip.source][clip.speaker + clip.source]
+            if clip.samples < 2 * SAMPLE_RATE and len(words) <= 3:
+                voice.append(piece)
+            elif clip.source == "alnum" and clip.id in ends:
+                voice += _single_words(piece)
+        self._voices = {
+            source: [(key, pieces) for key, pieces in by_voice.items() if len(pieces) >= 3]
+            for source, by_voice in voices.items()
+        }
+        offered = {
+            key: share
+            for key, share in SHARES.items()
+            if (self._single.get(key[0]) if key[1] == "single" else self._voices.get(key[0]))
+        }
+        if not offered:
+            raise ValueError("the pack has no clip of a known source in its train split")
+        self._keys = list(offered)
+        shares = np.array(list(offered.values()))
+        self._shares = shares / shares.sum()
+
+    def draw(self, longest_s: float) -> Plan:
+        """One plan of at most `longest_s` seconds."""
+        rng = self._rng
+        limit = int(longest_s * SAMPLE_RATE)
+        while True:
+            if rng.random() < NOISE_SHARE:
+                samples = int(rng.uniform(0.4, min(8.0, longest_s)) * SAMPLE_RATE)
+                return Plan((), (), samples, 1.0, "", "None", samples)
+            source, form = self._keys[rng.choice(len(self._keys), p=self._shares)]
+            speed = float(rng.uniform(0.85, 1.18))
+            if form == "single":
+                piece, clip = self._single[source][rng.integers(len(self._single[source]))]
+                pieces, language = [piece], clip.language
+            else:
+                voices = self._voices[source]
+                key, members = voices[rng.integers(len(voices))]
+                room = limit * speed - 0.3 * SAMPLE_RATE
+                pieces, language = [], self._languages[key]
+                for _ in range(rng.integers(2, 11)):
+                    piece = members[rng.integers(len(members))]
+                    room -= piece.samples + 0.15 * SAMPLE_RATE
+                    if room < 0:
+                        break
+                    pieces.append(piece)
+            plan = self._finish(pieces, language, speed, limit) if pieces else None
+            if plan is not None:
+                return plan
+
+    def _finish(self, pieces: list[Piece], language: str, speed: float, limit: int) -> Plan | None:
+        rng = self._rng
+        widest = rng.choice([0.1, 0.3, 0.6])
+        gaps = [int(rng.uniform(0, widest) * SAMPLE_RATE) for _ in pieces]
+        gaps[0] = int(rng.choice([rng.uniform(0, 0.3), rng.uniform(0, 1.0)]) * SAMPLE_RATE)
+        trail = int(rng.choice([rng.uniform(0, 0.2), rng.uniform(0, 1.0)]) * SAMPLE_RATE)
+        words: list[str] = []
+        spans: list[tuple[int, int]] = []  # of words, where all are known
+        position = 0
+        for piece, gap in zip(pieces, gaps, strict=True):
+            position += gap
+            begin = position
+            for end in piece.ends:
+                spans.append((begin, position + end))
+                begin = position + end
+            words += piece.words
+            position += piece.samples
+        total = position + trail
+        if len(spans) == len(words) and len(words) > 1 and rng.random() < 0.3:
+            cut = int(rng.uniform(0.2, 1.0) * total)
+            for begin, end in spans:
+                if begin + 0.35 * (end - begin) < cut < end:
+                    cut = end  # neither said nor unsaid: move on to where it is said
+            words = [w for w, (_, end) in zip(words, spans, strict=True) if end <= cut]
+            total = cut
+        language = language if words else "None"
+        samples = int(total / speed)
+        if samples > limit or samples < 0.1 * SAMPLE_RATE:
+            return None
+        joint = "" if language == "Chinese" else " "
+        text = joint.join(words)
+        return Plan(tuple(pieces), tuple(gaps), trail, speed, text, language, samples)
+
+
+class Prompt:
+    """Token ids of a training row, in the official form."""
+
+    def __init__(self, tokenizer: Tokenizer, words: list[str]) -> None:
+        self._tokenizer = tokenizer
+        self._words = words  # to draw context from
+
+        def ids(text: str) -> list[int]:
+            return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+        self.encode = ids
+        self._before = ids("<|im_start|>system\n")
+        self._middle = ids("<|im_end|>\n<|im_start|>user\n<|audio_start|>")
+        self._after = ids("<|audio_end|><|im_end|>\n<|im_start|>assistant\n")
+        self.audio_token = tokenizer.token_to_id("<|audio_pad|>")
+        self.end_token = tokenizer.token_to_id("<|im_end|>")
+
+    def head(self, tokens: int, context: str = "", language: str | None = None) -> list[int]:
+        """The prompt for `tokens` audio tokens, up to where the answer starts."""
+        forced = self.encode(f"language {language}<asr_text>") if language else []
+        middle = [*self._middle, *[self.audio_token] * tokens, *self._after]
+        return [*self._before, *self.encode(context), *middle, *forced]
+
+    def row(self, plan: Plan, tokens: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
+        """(ids, targets): targets are the next token where the answer is, IGNORED elsewhere."""
+        context = ""
+        if rng.random() < 0.12:
+            drawn = [self._words[i] for i in rng.integers(len(self._words), size=rng.integers(1, 8))]
+            if plan.text and rng.random() < 0.5:
+                drawn += [w for w in plan.text.split() if rng.random() < 0.5][:6]
+            context = rng.choice([", ", " "]).join(drawn)
+        forced = plan.language if plan.language != "None" else "English"
+        forced_here = rng.random() < 0.2
+        head = self.head(tokens, context, forced if forced_here else None)
+        answer = self.encode(
+            plan.text if forced_here else f"language {plan.language}<asr_text>{plan.text}"
+        )
+        answer = [*answer, self.end_token]
+        ids = [*head, *answer[:-1]]
+        targets = [IGNORED] * (len(head) - 1) + answer
+        return ids, targets
+
+
+class ExampleStream(IterableDataset[Batch]):
+    """Batches without end; `stage` is shared with the trainer, which moves it as training goes on."""
+
+    def __init__(
+        self,
+        data: Path,
+        bins: int,
+        recipes: list[Recipe],
+        stage: "torch.Tensor",
+        seed: int,
+        alignments: Path | None = None,
+    ) -> None:
+        self._data = data
+        self._bins = bins
+        self._recipes = recipes
+        self._stage = stage  # int64 [1] in shared memory: index into recipes
+        self._seed = seed
+        self._alignments = alignments
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        info = get_worker_info()
+        rng = np.random.default_rng([self._seed, info.id if info else 0])
+        pack = Pack(self._data / "pack")
+        planner = Planner(pack, self._alignments, rng)
+        texts = {w for c in pack.select(["train"]) for w in _words(c)}
+        prompt = Prompt(load_vocabulary(self._data / "tokenizer"), sorted(texts))
+        maker = augment.FeatureMaker(self._bins)
+        bank = [draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE)) for _ in range(NOISE_BANK)]
+        while True:
+            recipe = self._recipes[int(self._stage[0])]
+            plans = sorted(
+                (planner.draw(recipe.longest_s) for _ in range(POOL)), key=lambda p: p.samples
+            )
+            batches = _cut(plans, recipe.batch_s)
+            for index in rng.permutation(len(batches)):
+                made = [_make(plan, pack, bank, rng) for plan in batches[index]]
+                features = [
+                    augment.mask(maker.augmented(m, rng), rng, recipe.mask_strength) for m in made
+                ]
+                yield collate(features, batches[index], prompt, rng)
+            bank[rng.integers(len(bank))] = draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE))
+
+
+def collate(
+    features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.random.Generator
+) -> Batch:
+    """Pad features `[bins, frames]` and rows of ids into one batch."""
+    frames = [f.shape[1] for f in features]
+    chunks = max(-(-n // CHUNK_FRAMES) for n in frames)
+    padded = torch.zeros(len(features), features[0].shape[0], chunks * CHUNK_FRAMES)
+    tokens = [13 * (n // CHUNK_FRAMES) + -(-(n % CHUNK_FRAMES) // 8) for n in frames]
+    rows = [prompt.row(plan, n, rng) for plan, n in zip(plans, tokens, strict=True)]
+    longest = max(len(ids) for ids, _ in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.int64)
+    targets = torch.full((len(rows), longest), IGNORED)
+    ctc: list[int] = []
+    lengths: list[int] = []
+    for i, (feature, (row_ids, row_targets), plan) in enumerate(
+        zip(features, rows, plans, strict=True)
+    ):
+        padded[i, :, : feature.shape[1]] = feature
+        ids[i, : len(row_ids)] = torch.tensor(row_ids)
+        targets[i, : len(row_targets)] = torch.tensor(row_targets)
+        spoken = prompt.encode(ctc_text(plan.text, plan.language))
+        ctc += spoken
+        lengths.append(len(spoken))
+    return Batch(
+        padded,
+        torch.tensor(tokens),
+        ids,
+        targets,
+        torch.tensor(ctc, dtype=torch.int64),
+        torch.tensor(lengths),
+    )
+
+
+def ctc_text(text: str, language: str) -> str:
+    """Every word with a space before it, so that a word has one spelling wherever it stands."""
+    return f" {text}" if text and language != "Chinese" else text
+
+
+def _cut(plans: list[Plan], batch_s: float) -> list[list[Plan]]:
+    """Plans sorted by length -> batches whose padded length is at most `batch_s` seconds."""
+    batches: list[list[Plan]] = [[]]
+    for plan in reversed(plans):
+        longest = batches[-1][0].samples if batches[-1] else plan.samples
+        padded = (len(batches[-1]) + 1) * -(-longest // SAMPLE_RATE)
+        if batches[-1] and padded > batch_s:
+            batches.append([])
+        batches[-1].append(plan)
+    return batches
+
+
+def _make(plan: Plan, pack: Pack, bank: list[NDArray[np.float32]], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Samples of a plan, augmented."""
+    noise = bank[rng.integers(len(bank))]
+    if not plan.pieces:
+        out = np.resize(noise[rng.integers(noise.size // 2) :], plan.samples)
+        return out * np.float32(10 ** rng.uniform(-2.5, 0))
+    parts: list[NDArray[np.float32]] = []
+    for piece, gap in zip(plan.pieces, plan.gaps, strict=True):
+        part = pack.samples(piece.start, piece.samples)
+        if len(plan.pieces) > 1:
+            part = part * np.float32(10 ** rng.uniform(-0.15, 0.15))
+        parts += [np.zeros(gap, np.float32), part]
+    parts.append(np.zeros(plan.trail, np.float32))
+    out = augment.change_speed(np.concatenate(parts), plan.speed)[: plan.samples]
+    if rng.random() < 0.25:
+        out = augment.reverberate(out, rng)
+    draw = rng.random()
+    if draw < 0.55:
+        snr_db = float(rng.uniform(3, 35))
+        out = augment.add_noise(out, np.resize(noise, out.size), snr_db)
+    elif draw < 0.95:
+        hiss = rng.standard_normal(out.size).astype(np.float32)
+        out = augment.add_noise(out, hiss, float(rng.uniform(30, 60)))
+    peak = 10 ** rng.uniform(-1.3, 0.0)
+    if rng.random() < 0.05:
+        return np.clip(augment.set_peak(out, 3.0), -1, 1) * np.float32(peak)
+    return augment.set_peak(out, peak)
+
+
+def _words(clip: PackedClip) -> tuple[str, ...]:
+    return (clip.text,) if clip.language == "Chinese" else tuple(clip.text.split())
+
+
+def _single_words(piece: Piece) -> list[Piece]:
+    """The aligned words of a clip as pieces of their own."""
+    out, begin = [], 0
+    for word, end in zip(piece.words, piece.ends, strict=True):
+        out.append(Piece(piece.start + begin, end - begin, (word,), (end - begin,)))
+        begin = end
+    return out
+
+
+def _read_alignments(path: Path | None) -> dict[str, tuple[int, ...]]:
+    if path is None or not path.exists():
+        return {}
+    with open(path, encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    return {row["id"]: tuple(row["ends"]) for row in rows}

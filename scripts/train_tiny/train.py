@@ -1,0 +1,244 @@
+"""Second of the three commands: a pack in, a checkpoint in the official layout out.
+
+    python -m scripts.train_tiny.train --data build/tiny-data --run build/tiny-run --minutes 120
+
+Stops after `--minutes` of training in all (sittings add up) or at SIGTERM / Ctrl-C, and goes on from
+RUN/state.pt when started again. Writes RUN/log.jsonl and, at each check, RUN/checkpoint/ from the
+averaged weights.
+"""
+
+import argparse
+import copy
+import json
+import math
+import random
+import signal
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from steno.models.config import parse_config
+
+from .architecture import BINS, LEFT_CONTEXT_S, config_values, write_checkpoint
+from .augment import FeatureMaker
+from .dev_check import DevCheck
+from .examples import ExampleStream, Prompt, Recipe
+from .model import AttentionPlan, Batch, TrainingModel
+from .pack import Pack
+from .vocabulary import load_vocabulary
+
+# progress (0..1) up to which a recipe holds: short clips first.
+STAGES: list[tuple[float, Recipe]] = [
+    (0.05, Recipe(longest_s=2.0, batch_s=64, mask_strength=0.3)),
+    (0.12, Recipe(longest_s=4.0, batch_s=72, mask_strength=0.6)),
+    (1.01, Recipe(longest_s=15.0, batch_s=90)),
+]
+DECODER_FROM = 0.025  # progress at which the decoder joins the CTC loss
+WARMUP_STEPS = 300
+EMA_DECAY = 0.999
+
+
+class Trainer:
+    """Owns the weights, their average, the optimiser and the clock of the training."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._device = torch.device(options.device)
+        self._vocabulary = options.data / "tokenizer"
+        self._tokenizer = load_vocabulary(self._vocabulary)
+        config = parse_config(config_values(self._tokenizer))
+        torch.manual_seed(options.seed)
+        self._model = TrainingModel(config, dropout=options.dropout).to(self._device)
+        if self._device.type == "cpu":
+            self._model.network.audio_tower.to(memory_format=torch.channels_last)
+        self._average = copy.deepcopy(self._model).eval().requires_grad_(False)
+        decayed = [p for p in self._model.parameters() if p.ndim > 1]
+        other = [p for p in self._model.parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": 0.05}, {"params": other, "weight_decay": 0.0}]
+        self._optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
+        self._step = 0
+        self._trained_s = 0.0
+        self._stop = False
+        self._rng = random.Random(options.seed)
+        options.run.mkdir(parents=True, exist_ok=True)
+        self._state_path = options.run / "state.pt"
+        if self._state_path.exists():
+            self._restore()
+        self._stage = torch.zeros(1, dtype=torch.int64).share_memory_()
+
+    @property
+    def progress(self) -> float:
+        return self._trained_s / (self._options.minutes * 60)
+
+    def stop(self, *_: object) -> None:
+        self._stop = True
+
+    def run(self) -> None:
+        options = self._options
+        pack = Pack(options.data / "pack")
+        prompt = Prompt(self._tokenizer, ["none"])
+        check = DevCheck(pack, FeatureMaker(BINS), prompt, self._tokenizer, options.dev_clips)
+        self._move_stage()
+        stream = ExampleStream(
+            options.data,
+            BINS,
+            [recipe for _, recipe in STAGES],
+            self._stage,
+            options.seed + self._step,
+            options.data / "alignments.jsonl",
+        )
+        loader = iter(
+            DataLoader(
+                stream,
+                batch_size=None,
+                num_workers=options.workers,
+                prefetch_factor=6 if options.workers else None,
+                multiprocessing_context="fork" if options.workers else None,
+            )
+        )
+        next_check = self._trained_s + (60 * options.check_minutes if self._step else 120)
+        next_save = self._trained_s + 180
+        sums = [0.0, 0.0, 0.0, 0.0]  # CTC, decoder, seconds of audio, seconds waited for data
+        logged, logged_at = self._step, self._trained_s
+        while not self._stop and self.progress < 1.0 and self._step < options.steps:
+            began = time.monotonic()
+            batch: Batch = next(loader)
+            waited = time.monotonic() - began
+            ctc, decoder = self._train(batch.to(self._device))
+            self._trained_s += time.monotonic() - began
+            audio_s = float(batch.tokens.sum()) / 13
+            for i, value in enumerate((ctc, decoder, audio_s, waited)):
+                sums[i] += value
+            if self._step - logged >= options.log_steps:
+                count, spent = self._step - logged, self._trained_s - logged_at
+                self._log(
+                    step=self._step,
+                    minutes=round(self._trained_s / 60, 2),
+                    ctc=round(sums[0] / count, 3),
+                    decoder=round(sums[1] / count, 3),
+                    lr=round(self._rate(), 6),
+                    speed=round(sums[2] / spent, 1),
+                    waiting=round(sums[3] / spent, 2),
+                )
+                sums, logged, logged_at = [0.0] * 4, self._step, self._trained_s
+            if self._trained_s > next_save:
+                self._save()
+                next_save = self._trained_s + 180
+            if self._trained_s > next_check:
+                self._check(check)
+                next_check = self._trained_s + 60 * options.check_minutes
+            self._move_stage()
+        self._save()
+        self._check(check)
+
+    def _train(self, batch: Batch) -> tuple[float, float]:
+        rate = self._rate()
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        with_decoder = self.progress >= DECODER_FROM
+        with torch.autocast(self._device.type, torch.bfloat16):
+            ctc, decoder = self._model.losses(batch, self._draw_plan(), with_decoder)
+            weight = 1.0 if not with_decoder else 0.5
+            loss = weight * ctc + decoder
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 2.0)
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self._step += 1
+        decay = min(EMA_DECAY, self._step / (self._step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self._average.parameters()), list(self._model.parameters()), 1 - decay
+            )
+        return float(ctc.detach()), float(decoder.detach())
+
+    def _draw_plan(self) -> AttentionPlan:
+        mode = "rolling" if self._rng.random() < 0.75 else "window"
+        first = 0 if self._rng.random() < 0.4 else self._rng.randrange(30)
+        return AttentionPlan(mode, self._rng.randint(1, 8), first)  # type: ignore[arg-type]
+
+    def _rate(self) -> float:
+        peak: float = self._options.lr
+        if self._step < WARMUP_STEPS:
+            return peak * (self._step + 1) / WARMUP_STEPS
+        return peak * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))))
+
+    def _move_stage(self) -> None:
+        self._stage[0] = next(i for i, (end, _) in enumerate(STAGES) if min(1.0, self.progress) < end)
+
+    def _check(self, check: DevCheck) -> None:
+        began = time.monotonic()
+        score = check.run(self._average, AttentionPlan("rolling", LEFT_CONTEXT_S))
+        values: dict[str, Any] = {k: v for k, v in asdict(score).items() if k != "examples"}
+        self._log(step=self._step, minutes=round(self._trained_s / 60, 2), dev=values, check_s=round(time.monotonic() - began, 1))
+        with open(self._options.run / "examples.txt", "w", encoding="utf-8") as out:
+            out.writelines(f"{a}\n    {b}\n    {c}\n" for a, b, c in score.examples)
+        write_checkpoint(
+            self._options.run / "checkpoint",
+            self._vocabulary,
+            self._tokenizer,
+            self._average.network.state_dict(),
+        )
+
+    def _log(self, **values: object) -> None:
+        line = json.dumps(values)
+        print(line, flush=True)
+        with open(self._options.run / "log.jsonl", "a", encoding="utf-8") as log:
+            log.write(line + "\n")
+
+    def _save(self) -> None:
+        state = {
+            "model": self._model.state_dict(),
+            "average": self._average.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "step": self._step,
+            "trained_s": self._trained_s,
+            "random": self._rng.getstate(),
+        }
+        fresh = self._state_path.with_suffix(".new")
+        torch.save(state, fresh)
+        fresh.replace(self._state_path)
+
+    def _restore(self) -> None:
+        state = torch.load(self._state_path, map_location=self._device, weights_only=True)
+        self._model.load_state_dict(state["model"])
+        self._average.load_state_dict(state["average"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._step, self._trained_s = state["step"], state["trained_s"]
+        version, internal, gauss = state["random"]
+        self._rng.setstate((version, tuple(internal), gauss))
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="what prepare wrote")
+    parser.add_argument("--run", type=Path, required=True, help="state, log and checkpoint go here")
+    parser.add_argument("--minutes", type=float, default=120.0, help="of training, in all sittings")
+    parser.add_argument("--steps", type=int, default=10**9, help="stop after so many")
+    parser.add_argument("--lr", type=float, default=1.2e-3)
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="loader processes")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dev-clips", type=int, default=24, help="per source, at each check")
+    parser.add_argument("--check-minutes", type=float, default=6.0)
+    parser.add_argument("--log-steps", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=4)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse_options()
+    torch.set_num_threads(options.threads)
+    trainer = Trainer(options)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, trainer.stop)
+    trainer.run()
+
+
+if __name__ == "__main__":
+    main()
