@@ -88,6 +88,7 @@ class DecodeRow:
     def _must_stop(self) -> bool:
         keep = find_loop(self.tokens)
         if keep is not None:
+            keep = max(keep, self.pinned)
             del self.tokens[keep:], self.logprobs[keep:]
             self.looped = True
         if keep is not None or len(self.tokens) >= self.limit:

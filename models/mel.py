@@ -83,7 +83,7 @@ def log_mel(samples: Samples, transform: MelTransform) -> Tensor:
 
     Clips under 0.5 s are padded with zeros to 0.5 s, which then counts as audio (the native implementation's rule).
     """
-    wave = torch.from_numpy(np.ascontiguousarray(samples)).to(transform.window.device)
+    wave = torch.from_numpy(np.array(samples)).to(transform.window.device)  # a copy: the caller's may be read-only
     if wave.numel() < MIN_SAMPLES:
         wave = F.pad(wave, (0, MIN_SAMPLES - wave.numel()))
     padded = F.pad(wave[None, None], (EDGE, EDGE), mode="reflect")[0, 0]
