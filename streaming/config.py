@@ -52,8 +52,8 @@ class SessionOptions:
     vad_margin_db: float = _option(6.0, "how far above the background a sound must be", low=0.0, high=40.0)
     pre_roll_ms: int = _option(300, "audio kept from before the first speech frame", low=0, high=2000)
     post_roll_ms: int = _option(200, "audio kept from after the last speech frame", low=0, high=2000)
-    min_speech_ms: int = _option(100, "speech needed to open a segment", low=20, high=2000)
-    max_segment_ms: int = _option(30_000, "longest segment", low=2000, high=120_000)
+    min_speech_ms: int = _option(100, "speech needed to open a segment", low=20, high=500)
+    max_segment_ms: int = _option(30_000, "longest segment", low=5000, high=120_000)
     cut_search_ms: int = _option(
         4000, "before the longest segment is reached, look for the quietest point this long",
         low=0, high=30_000,
@@ -64,7 +64,8 @@ class SessionOptions:
     )
     max_message_bytes: int = _option(1 << 20, "largest message of a client", low=1024)
     max_session_s: int = _option(4 * 3600, "longest session, in stream time", low=1)
-    max_backlog_ms: int = _option(60_000, "audio received and not yet transcribed, at most", low=1000)
+    max_backlog_ms: int = _option(60_000, "audio received and not yet transcribed, at most", low=30_000)
+    max_waiting: int = _option(256, "segments waiting for their final, at most", low=1)
     max_outbox: int = _option(1000, "messages kept for a client that does not read", low=16)
     max_retained: int = _option(256, "sent messages kept for a client that comes back", low=16)
 

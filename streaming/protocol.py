@@ -108,9 +108,9 @@ class NoticeCode(StrEnum):
     """Word times were asked for, and this server has no aligner."""
 
 
-SpeechEndReason = Literal["endpoint", "limit", "commit", "clear", "gap", "stop"]
-"""endpoint: silence · limit: segment limit · commit, clear, stop: the client's message (stop: any
-end of session) · gap: a gap in the audio."""
+SpeechEndReason = Literal["endpoint", "limit", "commit", "clear", "gap", "stop", "failure"]
+"""endpoint: silence · limit: segment limit · commit, clear: the client's message · gap: a gap in the audio · stop: any
+end of the session · failure: the engine gave the segment up."""
 
 
 class ProtocolError(Exception):
@@ -288,10 +288,15 @@ class Notice(_FromServer, frozen=True, kw_only=True, tag="notice"):
 
 
 class Error(_FromServer, frozen=True, kw_only=True, tag="error"):
-    """The session is over; the socket closes with the code that `CLOSE_CODES` has for `code`."""
+    """The session is over; the socket closes with the code that `CLOSE_CODES` has for `code`.
+
+    `audio_ms`, if the session had begun: audio before it is in the finals (or in a notice), audio after it is not. A
+    client that connects anew goes on from there.
+    """
 
     code: ErrorCode
     message: str
+    audio_ms: int | None = None
     seq: int = 0
 
 

@@ -1,10 +1,9 @@
 """The values that a session and the engine exchange. No behaviour, no tensors, no sockets.
 
-A session hands out `Work`; the engine answers with `Result`s. Both name the session's segment. Per
-segment the order of work is OpenStream, any number of FeedAudio and Update, then either Finish
-(exactly one final `HypothesisReady`, or `StreamFailed`, comes back) or Cancel (nothing comes back).
-A `StreamFailed` ends the segment at any time; work on it that is still under way is then ignored by
-the engine.
+A session hands out `Work`; the engine answers with `Result`s. Both name the session's segment. Per segment the order of
+work is OpenStream, any number of FeedAudio and Update, then Finish: exactly one final `HypothesisReady`, or one
+`StreamFailed`, comes back. Cancel may come at any time after OpenStream, also after Finish, and ends the segment:
+nothing comes back. A `StreamFailed` ends it too: whatever work on it is still under way is ignored.
 """
 
 from dataclasses import dataclass

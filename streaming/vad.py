@@ -1,0 +1,98 @@
+"""Which 20 ms frames are speech. Knows frames and levels; refuses to know segments, time limits and the wire.
+
+`WebrtcVad` asks Google's WebRTC detector and a level gate: the frame must also stand out from the background, whose
+level is followed all the time. Both together pass a small hysteresis, so that single frames do not flip the answer.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import webrtcvad
+
+from .config import SessionOptions
+from .work import SAMPLE_RATE, Samples
+
+FRAME = SAMPLE_RATE // 50
+"""Samples of a frame: 20 ms."""
+
+_QUIETEST_DB = -70.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
+_LOUDEST_FLOOR_DB = -20.0
+_RISE_DB = 0.04  # per frame, 2 dB/s: slower than the swing of speech, fast enough for a fan switched on
+_FALL = 0.2  # share of the way per frame
+_ONSET = (3, 5)  # 3 speech frames of the last 5 switch on
+_RELEASE = 4  # 4 frames without speech switch off
+
+
+class Vad(Protocol):
+    """A frame classifier with memory; one for each stream of audio."""
+
+    def classify(self, samples: Samples) -> Sequence[bool]:
+        """Speech or not, for each of the n whole frames in `samples`, shape [n * FRAME], n may be 0."""
+
+
+def levels_db(samples: Samples) -> Samples:
+    """Level of each whole frame in dB below full scale, shape [n] of [n * FRAME]; -100 for digital silence."""
+    frames = samples.reshape(-1, FRAME)
+    power = np.einsum("nf,nf->n", frames, frames) / FRAME
+    return np.asarray(10 * np.log10(np.maximum(power, 1e-10)), dtype=np.float32)
+
+
+class BackgroundLevel:
+    """The level that is always there, in dB: falls to a quieter frame fast, rises to a louder one slowly."""
+
+    def __init__(self) -> None:
+        self.level_db = _QUIETEST_DB
+
+    def follow(self, level_db: float) -> None:
+        """Take the level of the next frame."""
+        if level_db < self.level_db:
+            self.level_db += _FALL * (level_db - self.level_db)
+        else:
+            self.level_db += min(_RISE_DB, level_db - self.level_db)
+        self.level_db = min(max(self.level_db, _QUIETEST_DB), _LOUDEST_FLOOR_DB)
+
+
+class WebrtcVad:
+    """WebRTC's detector behind a level gate and a hysteresis.
+
+    Args:
+        aggressiveness: 0 (lets most through) to 3.
+        margin_db: how far above the background a frame must be to begin speech; half of it to go on.
+    """
+
+    def __init__(self, *, aggressiveness: int = 2, margin_db: float = 6.0) -> None:
+        self._detector = webrtcvad.Vad(aggressiveness)
+        self._margin_db = margin_db
+        self._background = BackgroundLevel()
+        self._recent: deque[bool] = deque(maxlen=_ONSET[1])
+        self._speaking = False
+
+    def classify(self, samples: Samples) -> list[bool]:
+        """See `Vad.classify`."""
+        pcm = (np.clip(samples, -1, 1) * 32767).astype(np.int16).tobytes()
+        size = 2 * FRAME
+        answers = []
+        for index, level in enumerate(levels_db(samples).tolist()):
+            self._background.follow(level)
+            margin = self._margin_db / 2 if self._speaking else self._margin_db
+            stands_out = level > self._background.level_db + margin
+            frame = pcm[index * size : (index + 1) * size]
+            # The detector hears every frame: it adapts to the background by itself.
+            voiced = bool(self._detector.is_speech(frame, SAMPLE_RATE))
+            answers.append(self._smooth(voiced and stands_out))
+        return answers
+
+    def _smooth(self, speech: bool) -> bool:
+        self._recent.append(speech)
+        if self._speaking:
+            self._speaking = any(list(self._recent)[-_RELEASE:])
+        else:
+            self._speaking = sum(self._recent) >= _ONSET[0]
+        return self._speaking
+
+
+def webrtc_vad(options: SessionOptions) -> Vad:
+    """The VAD of real sessions."""
+    return WebrtcVad(aggressiveness=options.vad_aggressiveness, margin_db=options.vad_margin_db)
