@@ -18,7 +18,7 @@ def is_boundary(text: str, index: int) -> bool:
     before, after = text[index - 1], text[index]
     if after in _EXTENDERS or unicodedata.category(after).startswith("M"):
         return False
-    if before == _ZWJ or (unicodedata.combining(before) == _VIRAMA and after.isalpha()):
+    if before == _ZWJ or (after.isalpha() and _joins_next(text, index - 1)):
         return False
     if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":
         return False  # skin tones and tag characters
@@ -39,6 +39,15 @@ def boundary_at_or_before(text: str, index: int) -> int:
     while not is_boundary(text, index):
         index -= 1
     return index
+
+
+def _joins_next(text: str, index: int) -> bool:
+    """True if the marks that end at `index` have a virama among them, which ties the letter after them on."""
+    while index >= 0 and (text[index] in _EXTENDERS or unicodedata.category(text[index]).startswith("M")):
+        if unicodedata.combining(text[index]) == _VIRAMA:
+            return True
+        index -= 1
+    return False
 
 
 def _is_flag_letter(char: str) -> bool:

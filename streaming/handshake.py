@@ -1,8 +1,7 @@
 """What a `start` asks for against what the server offers. Pure; knows options and names, no audio and no phases."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 
 from .config import SessionOptions
 from .protocol import PROTOCOL_VERSION, ErrorCode, Limits, ProtocolError, Start
@@ -13,7 +12,7 @@ class Languages:
     """The languages of a model: English names, and other names for them (ISO codes, lower case)."""
 
     names: tuple[str, ...] = ()
-    codes: Mapping[str, str] = MappingProxyType({})
+    codes: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> str:
         """The English name for a name or code in any case. Without `names` every name is taken as it is.

@@ -103,7 +103,11 @@ class Transcript:
         if text.startswith(committed):
             return text
         rest = text[_aligned_prefix(committed, text) :]
-        return committed + (rest.lstrip() if committed[-1:].isspace() else rest)
+        if committed[-1:].isspace():
+            rest = rest.lstrip()
+        while not is_boundary(committed + rest, len(committed)):
+            rest = rest[1:]  # a mark that would change the last committed character
+        return committed + rest
 
 
 def _aligned_prefix(committed: str, text: str) -> int:
