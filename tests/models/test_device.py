@@ -1,0 +1,31 @@
+"""Words of users to devices and number types; wrong ones are named."""
+
+import pytest
+import torch
+
+from steno.models.device import choose_device, choose_dtype
+
+
+def test_auto_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device() == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device() == "cpu"
+
+
+def test_explicit_names_are_kept_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cpu") == "cpu"
+    assert choose_device("cuda:0") == "cuda:0"
+    with pytest.raises(ValueError, match="'cuda:1', but torch sees 1"):
+        choose_device("cuda:1")
+    with pytest.raises(ValueError, match="device is 'gpu'"):
+        choose_device("gpu")
+
+
+def test_dtypes() -> None:
+    assert choose_dtype("auto", "cpu") is torch.float32
+    assert choose_dtype("auto", "cuda:0") is torch.bfloat16
+    assert choose_dtype("float16", "cpu") is torch.float16
+    with pytest.raises(ValueError, match="dtype is 'int4'"):
+        choose_dtype("int4", "cpu")
