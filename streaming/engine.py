@@ -76,6 +76,10 @@ class EngineLike(Protocol):
     def ready(self) -> bool:
         """Warmed up and running."""
 
+    @property
+    def alive(self) -> bool:
+        """Neither stopped nor ended by a fault."""
+
     def busy_s(self) -> float:
         """For how long the present step has been running; 0 between steps."""
 
@@ -161,6 +165,10 @@ class Engine(Generic[S]):
     @property
     def ready(self) -> bool:
         return self._warm.is_set() and not self._stopping
+
+    @property
+    def alive(self) -> bool:
+        return not self._stopping
 
     def busy_s(self) -> float:
         began = self._step_began

@@ -20,6 +20,10 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
+_SPACING = 0.5
+"""Without load the asker sets the rhythm; this share of the interval between two steps keeps one that sends audio
+faster than it is spoken from taking everybody's turns."""
+
 
 @dataclass(slots=True)
 class _Ticket:
@@ -122,7 +126,8 @@ class Scheduler(Generic[Key]):
         assert ticket.update_asked is not None
         if ticket.stepped is None:
             return ticket.update_asked
-        return max(ticket.update_asked, ticket.stepped + self.stretched(ticket.interval_s))
+        spacing = ticket.interval_s * _SPACING if self.factor == 1.0 else self.stretched(ticket.interval_s)
+        return max(ticket.update_asked, ticket.stepped + spacing)
 
     def _choose(self, now: float) -> list[Key]:
         finals: list[tuple[float, Key]] = []

@@ -118,7 +118,7 @@ def test_updates_asked_during_a_long_step_are_coalesced() -> None:
     assert talker.texts[0][1].count("w100") == 21
 
 
-def test_updates_keep_the_interval() -> None:
+def test_a_client_faster_than_its_interval_is_slowed() -> None:
     house = House()
     talker = house.join()
     talker.say(tone(0.1, 0.1))
@@ -131,8 +131,8 @@ def test_updates_keep_the_interval() -> None:
         talker.door.submit([FeedAudio(0, tone(0.1, 0.1)), Update(0, 500)])
         house.clock.advance(0.1)
     gaps = np.diff(instants)
-    assert gaps.min() >= 0.49
-    assert gaps.max() <= 0.65
+    assert gaps.min() >= 0.24
+    assert gaps.max() <= 0.41
 
 
 def test_streams_of_several_sessions_share_a_step() -> None:
