@@ -48,6 +48,15 @@ class Metrics:
             "Partials replaced by a newer message before a slow reader took them",
             registry=registry,
         )
+        self.finals_contradicted = Counter(
+            "steno_finals_contradicted", "Finals that took back committed text", registry=registry
+        )
+        self.sessions_detached = Gauge(
+            "steno_sessions_detached", "Sessions that wait for their client to come back", registry=registry
+        )
+        self.sessions_resumed = Counter(
+            "steno_sessions_resumed", "Sessions taken up again on a new connection", registry=registry
+        )
         self.faults = Counter("steno_faults", "Faults of clients, by error code", ["code"], registry=registry)
         self.internal_errors = Counter(
             "steno_internal_errors", "Sessions that ended by a fault of ours", registry=registry

@@ -1,9 +1,10 @@
-"""uvicorn's protocol classes with three holes closed: nothing a peer does, or fails to do, keeps a socket for ever.
+"""uvicorn's protocol classes with the holes closed: nothing a peer does, or fails to do, keeps a socket for ever.
 
 * A connection that never sends a request is dropped (uvicorn starts its timer after the first response only).
 * A connection that is closing while its peer reads nothing is aborted; `transport.close()` alone waits for the
   buffer to drain, which a peer with a full window can put off without end.
-* A WebSocket that does not read can be sent its close frame past the flow control.
+* A WebSocket that does not read can be sent its close frame past the flow control, and one that breaks the rules of
+  frames gets to read its close code although it is still sending.
 
 Knows uvicorn's classes and asyncio transports. Refuses to know sessions and messages.
 """
@@ -63,9 +64,27 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.conn.send_close(code, reason)
         except InvalidState:
             return  # the peer closed first
+        self._end_writing()
+
+    def handle_parser_exception(self) -> None:
+        """uvicorn closes the socket at once; a peer that is still sending would get a reset in place of the code."""
+        if self.close_sent:
+            return  # what comes after the fault is dropped
+        frame = self.conn.close_sent
+        assert frame is not None
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": frame.code, "reason": frame.reason})
+        self._end_writing()
+
+    def _end_writing(self) -> None:
+        """Flush, end our side, and read on until the peer ends its own or time is up."""
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.transport.close()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)

@@ -6,6 +6,8 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
 
+from websockets.asyncio.server import Server, ServerConnection, serve
+
 from steno.streaming.protocol import (
     ClientMessage,
     Limits,
@@ -15,7 +17,6 @@ from steno.streaming.protocol import (
     decode_client,
     encode,
 )
-from websockets.asyncio.server import Server, ServerConnection, serve
 
 
 def ready(*, resume: str | None = "token", audio_samples: int = 0) -> Ready:

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import numpy as np
 import pytest
+
 from steno.client.client import Client, ConnectionLost
 from steno.client.connection import CannotConnect, ClientError, ServerError, stream_url
 from steno.client.events import Event, Reconnected
@@ -23,7 +24,6 @@ from steno.streaming.protocol import (
     Start,
     Stop,
 )
-
 from tests.client.fake_server import FakeServer, Peer, Script, ready
 
 _T = TypeVar("_T")

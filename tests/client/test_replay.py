@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from steno.client.replay import Frame, Replay
 from steno.streaming.protocol import Clear, Commit, Gap, Stop
 

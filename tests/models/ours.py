@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from steno.models.checkpoint import load_network
 from steno.models.decoder import Row
 from steno.models.kv_cache import KVCache
@@ -13,7 +15,6 @@ from steno.models.mel import MelTransform, Samples, log_mel
 from steno.models.network import Network
 from steno.models.prompt import Prompt
 from steno.models.tokenizer import Tokenizer
-from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)

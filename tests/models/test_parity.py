@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from steno.models.checkpoint import load_network
 from steno.models.decoder import Row
 from steno.models.kv_cache import KVCache
 from steno.models.mel import MelTransform, log_mel
-
 from tests.audio_clips import LENGTHS_S, clip
 from tests.models.ours import Ours
 from tests.models.reference import Reference, features
