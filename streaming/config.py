@@ -83,9 +83,9 @@ class ServerOptions:
 
     host: str = _option("127.0.0.1", "address to listen on")
     port: int = _option(8765, "port to listen on; 0 takes a free one", low=0, high=65535)
-    api_keys: tuple[str, ...] = _option((), "keys of which clients must present one; none: everybody is admitted")
+    api_key: tuple[str, ...] = _option((), "key that admits a client (repeatable); none: all are admitted")
     api_key_file: str | None = _option(None, "file with more such keys, one per line")
-    allow_origins: tuple[str, ...] = _option((), "web pages of other origins that may connect; '*' for all")
+    allow_origin: tuple[str, ...] = _option((), "origin of web pages that may connect too (repeatable); '*' for all")
     tls_cert: str | None = _option(None, "PEM certificate file; serves https and wss")
     tls_key: str | None = _option(None, "PEM key file of the certificate")
     max_sessions: int = _option(64, "sessions at a time", low=1)

@@ -74,7 +74,7 @@ def build_app(service: Service, extra_routes: Sequence[BaseRoute] = ()) -> Starl
     ]
     cors = Middleware(
         CORSMiddleware,
-        allow_origins=list(service.server_options.allow_origins),
+        allow_origins=list(service.server_options.allow_origin),
         allow_methods=["GET", "POST"],
         allow_headers=["*"],
     )

@@ -39,7 +39,7 @@ class Service:
 
     def admits_origin(self, headers: Mapping[str, str]) -> bool:
         """Whether the page (if it is one) that asks may use this server."""
-        return origin_admitted(headers.get("origin"), headers.get("host"), self.server_options.allow_origins)
+        return origin_admitted(headers.get("origin"), headers.get("host"), self.server_options.allow_origin)
 
 
 def new_session_id() -> str:
@@ -58,7 +58,7 @@ def make_service(
     session_options: SessionOptions,
 ) -> Service:
     """Build the shared parts. Raises OSError or ValueError for a key file that cannot be used."""
-    keys = list(server_options.api_keys)
+    keys = list(server_options.api_key)
     if server_options.api_key_file is not None:
         keys += read_keys(Path(server_options.api_key_file))
     return Service(

@@ -303,7 +303,7 @@ async def test_metrics_can_be_left_out() -> None:
 
 @in_loop
 async def test_keys_and_origins() -> None:
-    options = ServerOptions(resume_ttl_s=0, api_keys=("sesame", "other"), allow_origins=("https://good.example",))
+    options = ServerOptions(resume_ttl_s=0, api_key=("sesame", "other"), allow_origin=("https://good.example",))
     async with live_server(server=options) as live, httpx.AsyncClient() as http:
         for headers in ({}, {"Authorization": "Bearer sesam"}):
             async with live.connect(additional_headers=headers) as client:
