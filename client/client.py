@@ -19,6 +19,7 @@ from typing import Self
 import numpy as np
 from msgspec.structs import replace
 from numpy.typing import NDArray
+
 from steno.streaming.protocol import (
     Clear,
     Commit,

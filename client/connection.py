@@ -8,6 +8,9 @@ import asyncio
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+
 from steno.streaming.protocol import (
     Error,
     ProtocolError,
@@ -17,8 +20,6 @@ from steno.streaming.protocol import (
     decode_server,
     encode,
 )
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from .replay import Frame
 

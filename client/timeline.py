@@ -6,6 +6,7 @@ Pure: knows which fields of the messages are numbers and times. Refuses to know 
 from dataclasses import dataclass
 
 from msgspec.structs import replace
+
 from steno.streaming.protocol import Done, Final, Notice, Partial, ServerMessage, SpeechEnd, SpeechStart
 
 

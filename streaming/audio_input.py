@@ -77,12 +77,13 @@ class AudioInput:
         sample_rate: of the client, one of SAMPLE_RATES.
         encoding: one of ENCODINGS.
         channels: interleaved, one of CHANNELS; two are averaged.
+        origin: position of the first sample, where another format came before.
 
     Raises:
         ProtocolError: UNSUPPORTED_SAMPLE_RATE, UNSUPPORTED_ENCODING or UNSUPPORTED_CHANNELS.
     """
 
-    def __init__(self, *, sample_rate: int, encoding: str, channels: int) -> None:
+    def __init__(self, *, sample_rate: int, encoding: str, channels: int, origin: int = 0) -> None:
         _check(ErrorCode.UNSUPPORTED_SAMPLE_RATE, "sample_rate", sample_rate, SAMPLE_RATES)
         _check(ErrorCode.UNSUPPORTED_ENCODING, "encoding", encoding, ENCODINGS)
         _check(ErrorCode.UNSUPPORTED_CHANNELS, "channels", channels, CHANNELS)
@@ -91,14 +92,14 @@ class AudioInput:
         self._channels = channels
         self._rate = sample_rate
         self._resampler = self._new_resampler()
-        self._handed_out = 0  # position that the samples given back so far reach, gaps included
+        self._origin = self._handed_out = origin  # position that the samples given back so far reach, gaps included
         self.samples_received = 0
         """Per channel, at the client's rate; gaps included."""
 
     @property
     def position(self) -> int:
         """Where the stream stands at 16 kHz: the samples that all input so far is worth."""
-        return self.samples_received * SAMPLE_RATE // self._rate
+        return self._origin + self.samples_received * SAMPLE_RATE // self._rate
 
     def decode(self, pcm: bytes) -> Samples:
         """The next samples at 16 kHz, shape [n]. The resampler keeps some milliseconds back until `flush`.

@@ -69,9 +69,10 @@ class Chunker:
     Args:
         options: lengths of pre-roll, post-roll, minimum speech, endpoint, segment limit and cut search.
         vad: the frame classifier, None where the caller ends segments.
+        at: position of the first sample.
     """
 
-    def __init__(self, options: SessionOptions, vad: Vad | None) -> None:
+    def __init__(self, options: SessionOptions, vad: Vad | None, *, at: int = 0) -> None:
         self._vad = vad
         self._pre_roll = options.pre_roll_ms * _MS
         self._post_roll = options.post_roll_ms * _MS
@@ -81,11 +82,11 @@ class Chunker:
         self._onset_frames = -(-options.min_speech_ms * _MS // FRAME)
         self._onset: deque[bool] = deque(maxlen=2 * self._onset_frames)
         self._audio = np.zeros(0, np.float32)  # kept audio
-        self._kept_from = 0  # position of its first sample
-        self._heard = 0  # position up to which frames were judged
+        self._kept_from = at  # position of its first sample
+        self._heard = at  # position up to which frames were judged
         self._start: int | None = None  # of the open segment
-        self._out = 0  # position up to which audio was handed out, or may never be
-        self._speech_end = 0  # end of the last speech frame
+        self._out = at  # position up to which audio was handed out, or may never be
+        self._speech_end = at  # end of the last speech frame
         self._paused = False
         self._powers: deque[float] = deque(maxlen=_QUIET_FRAMES)
         self._loudest = 0.0

@@ -145,7 +145,7 @@ class Start(_FromClient, frozen=True, kw_only=True, tag="start"):
     `language` forces one language (English name as in `ready.languages`, or its code), `languages`
     allows a set; `context` is text or hot words for the model. `interval_ms`: time between
     partials; `endpoint_ms`: silence that ends a segment; `vad` false: only `commit` (and the
-    segment limit) ends a segment. `resume` and `received`: see the top of the file.
+    segment limit) ends a segment. `logprobs`: finals carry `tokens`. `resume` and `received`: see the top of the file.
     """
 
     version: int = PROTOCOL_VERSION
@@ -159,6 +159,7 @@ class Start(_FromClient, frozen=True, kw_only=True, tag="start"):
     endpoint_ms: int | None = None
     vad: bool = True
     words: bool = False
+    logprobs: bool = False
     resume: str | None = None
     received: int = 0
 
@@ -247,13 +248,23 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     end_ms: int
 
 
+class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One token of a final's text and the natural logarithm of its probability.
+
+    `text` is empty for a token that ends inside a character; the token that completes it has it.
+    """
+
+    text: str
+    logprob: float
+
+
 class Final(_FromServer, frozen=True, kw_only=True, tag="final"):
     """The segment's text, for good. It replaces all partials, committed text too (which it rarely
     contradicts).
 
     `language` is None where nothing was said. `confidence` is the geometric mean of the tokens'
     probabilities, None without tokens. `words` is None unless word times were asked for and the
-    server has them.
+    server has them; `tokens` is None unless `logprobs` was asked for.
     """
 
     segment: int
@@ -263,6 +274,7 @@ class Final(_FromServer, frozen=True, kw_only=True, tag="final"):
     end_ms: int
     confidence: float | None = None
     words: tuple[Word, ...] | None = None
+    tokens: tuple[Token, ...] | None = None
     seq: int = 0
 
 

@@ -5,7 +5,7 @@ Knows the wire's messages and sample offsets; refuses to know order among segmen
 
 from math import exp
 
-from .protocol import Final, Notice, NoticeCode, Partial, ServerMessage, Word
+from .protocol import Final, Notice, NoticeCode, Partial, ServerMessage, Token, Word
 from .transcript import Hypothesis, Transcript
 from .work import SAMPLE_RATE, AlignedWord
 
@@ -52,13 +52,16 @@ class Segment:
             end_ms=(self.start + self.heard) // _MS,
         )
 
-    def recognised(self, hypothesis: Hypothesis, words: tuple[AlignedWord, ...] | None) -> tuple[ServerMessage, ...]:
-        """Last messages of a segment that the engine finished."""
+    def recognised(
+        self, hypothesis: Hypothesis, words: tuple[AlignedWord, ...] | None, *, logprobs: bool = False
+    ) -> tuple[ServerMessage, ...]:
+        """Last messages of a segment that the engine finished; `logprobs`: with the tokens."""
         final = self._final(
             hypothesis.text.strip(),
             hypothesis.language,
             confidence=_confidence(hypothesis.logprobs),
             words=None if words is None else tuple(self._word(each) for each in words),
+            tokens=_tokens(hypothesis) if logprobs else None,
         )
         if not hypothesis.truncated:
             return (final,)
@@ -80,6 +83,7 @@ class Segment:
         language: str | None,
         confidence: float | None = None,
         words: tuple[Word, ...] | None = None,
+        tokens: tuple[Token, ...] | None = None,
     ) -> Final:
         return Final(
             segment=self.number,
@@ -89,6 +93,7 @@ class Segment:
             end_ms=self._end_ms(),
             confidence=confidence,
             words=words,
+            tokens=tokens,
         )
 
     def _notice(self, code: NoticeCode, message: str) -> Notice:
@@ -110,6 +115,17 @@ class Segment:
             start_ms=(self.start + word.start) // _MS,
             end_ms=(self.start + word.end) // _MS,
         )
+
+
+def _tokens(hypothesis: Hypothesis) -> tuple[Token, ...]:
+    """The tokens of the text; those of the language tag, which come first and end at 0, are left out."""
+    tokens = []
+    before = 0
+    for end, logprob in zip(hypothesis.token_ends, hypothesis.logprobs, strict=True):
+        if end or tokens:
+            tokens.append(Token(text=hypothesis.text[before:end], logprob=round(logprob, 5)))
+            before = end
+    return tuple(tokens)
 
 
 def _confidence(logprobs: tuple[float, ...]) -> float | None:

@@ -16,7 +16,7 @@ from . import protocol as wire
 from .audio_input import AudioInput
 from .chunker import Chunker, ChunkerEvent
 from .config import SessionOptions
-from .handshake import Languages, limits, negotiate
+from .handshake import Languages, hearing, limits, negotiate
 from .outbox import Outbox
 from .phases import REFUSALS, TRANSITIONS, Event, Phase
 from .protocol import ClientMessage, ErrorCode, NoticeCode, ProtocolError, ServerMessage, Start
@@ -158,6 +158,26 @@ class Session:
             self.receive_fault(error)
         self._check_bounds()
 
+    def reconfigure(self, start: Start, offered: SessionOptions) -> None:
+        """For protocols that let a client change its mind: from here on `start`, out of what is `offered`.
+
+        Languages, context and intervals count from the next segment. A new format, or another way to find segments,
+        ends the open one.
+
+        Raises:
+            ProtocolError: the session stays as it was.
+        """
+        options = negotiate(start, offered, self._languages)
+        fresh = AudioInput(
+            sample_rate=start.sample_rate, encoding=start.encoding, channels=start.channels, origin=self.position
+        )
+        if hearing(start, options) != hearing(self._start, self._options):
+            self._follow(self._flushed() + self._chunker.commit())
+            self._input = fresh
+            self._chunker = Chunker(options, self._new_vad(options) if start.vad else None, at=fresh.position)
+        self._start = start
+        self._options = options
+
     def receive_audio(self, pcm: bytes) -> None:
         """A binary frame in the encoding that `start` named."""
         if not self._enter(Event.AUDIO):
@@ -226,7 +246,7 @@ class Session:
         known.hear(hypothesis)
         if hypothesis.final and known.end is not None:
             self.contradictions += known.transcript.contradicted_by(hypothesis.text)
-            self._settle(known, known.recognised(hypothesis, words))
+            self._settle(known, known.recognised(hypothesis, words, logprobs=self._start.logprobs))
         elif known.transcript.receive(hypothesis):
             self._outbox.put(known.partial())
         self._check_bounds()

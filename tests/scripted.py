@@ -43,5 +43,6 @@ class Said:
     final: bool = False
     language: str | None = "English"
     token_ids: tuple[int, ...] = ()
+    token_ends: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     truncated: bool = False

@@ -46,9 +46,7 @@ class DevCheck:
 
     @torch.inference_mode()
     def run(self, model: TrainingModel, plan: AttentionPlan) -> DevScore:
-        counts: dict[str, tuple[ErrorCount, ErrorCount]] = defaultdict(
-            lambda: (ErrorCount(), ErrorCount())
-        )
+        counts: dict[str, tuple[ErrorCount, ErrorCount]] = defaultdict(lambda: (ErrorCount(), ErrorCount()))
         right = 0
         examples = []
         device = next(model.parameters()).device
@@ -99,10 +97,7 @@ class DevCheck:
             lengths = lengths + 1
         table = torch.stack(generated, dim=1).tolist()
         end = self._prompt.end_token
-        return [
-            self._tokenizer.decode([i for i in row if i != end], skip_special_tokens=False)
-            for row in table
-        ]
+        return [self._tokenizer.decode([i for i in row if i != end], skip_special_tokens=False) for row in table]
 
 
 def _pad(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

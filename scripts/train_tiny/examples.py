@@ -213,9 +213,7 @@ class Prompt:
         forced = plan.language if plan.language != "None" else "English"
         forced_here = rng.random() < 0.2
         head = self.head(tokens, context, forced if forced_here else None)
-        answer = self.encode(
-            plan.text if forced_here else f"language {plan.language}<asr_text>{plan.text}"
-        )
+        answer = self.encode(plan.text if forced_here else f"language {plan.language}<asr_text>{plan.text}")
         answer = [*answer, self.end_token]
         ids = [*head, *answer[:-1]]
         targets = [IGNORED] * (len(head) - 1) + answer
@@ -253,22 +251,16 @@ class ExampleStream(IterableDataset[Batch]):
         bank = [draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE)) for _ in range(NOISE_BANK)]
         while True:
             recipe = self._recipes[int(self._stage[0])]
-            plans = sorted(
-                (planner.draw(recipe.longest_s) for _ in range(POOL)), key=lambda p: p.samples
-            )
+            plans = sorted((planner.draw(recipe.longest_s) for _ in range(POOL)), key=lambda p: p.samples)
             batches = _cut(plans, recipe.batch_s)
             for index in rng.permutation(len(batches)):
                 made = [_make(plan, pack, bank, rng) for plan in batches[index]]
-                features = [
-                    augment.mask(maker.augmented(m, rng), rng, recipe.mask_strength) for m in made
-                ]
+                features = [augment.mask(maker.augmented(m, rng), rng, recipe.mask_strength) for m in made]
                 yield collate(features, batches[index], prompt, rng)
             bank[rng.integers(len(bank))] = draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE))
 
 
-def collate(
-    features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.random.Generator
-) -> Batch:
+def collate(features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.random.Generator) -> Batch:
     """Pad features `[bins, frames]` and rows of ids into one batch."""
     frames = [f.shape[1] for f in features]
     chunks = max(-(-n // CHUNK_FRAMES) for n in frames)
@@ -280,9 +272,7 @@ def collate(
     targets = torch.full((len(rows), longest), IGNORED)
     ctc: list[int] = []
     lengths: list[int] = []
-    for i, (feature, (row_ids, row_targets), plan) in enumerate(
-        zip(features, rows, plans, strict=True)
-    ):
+    for i, (feature, (row_ids, row_targets), plan) in enumerate(zip(features, rows, plans, strict=True)):
         padded[i, :, : feature.shape[1]] = feature
         ids[i, : len(row_ids)] = torch.tensor(row_ids)
         targets[i, : len(row_targets)] = torch.tensor(row_targets)

@@ -105,9 +105,7 @@ class TrainingModel(nn.Module):
         if plan.mode == "rolling":
             left = config.tokens(plan.seconds * 100)
             start = position // config.block_tokens * config.block_tokens
-            seen = (position >= start[:, None] - left) & (
-                position < start[:, None] + config.block_tokens
-            )
+            seen = (position >= start[:, None] - left) & (position < start[:, None] + config.block_tokens)
         else:
             window = position // (config.chunk_tokens * plan.seconds)
             seen = window[:, None] == window

@@ -33,10 +33,7 @@ def hum(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     """Mains or motor hum: steady harmonics."""
     base = rng.choice([50.0, 60.0, rng.uniform(40, 400)])
     t = np.arange(count) / SAMPLE_RATE
-    partials = [
-        rng.uniform(0, 1) / k * np.sin(2 * np.pi * (base * k * t + rng.random()))
-        for k in range(1, 9)
-    ]
+    partials = [rng.uniform(0, 1) / k * np.sin(2 * np.pi * (base * k * t + rng.random())) for k in range(1, 9)]
     return np.sum(partials, axis=0) + 0.02 * rng.standard_normal(count)
 
 

@@ -64,9 +64,7 @@ class PackWriter:
         licence: str,
     ) -> PackedClip:
         pcm = np.round(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2")
-        clip = PackedClip(
-            id, self._position, pcm.size, text, language, speaker, source, kind, split, licence
-        )
+        clip = PackedClip(id, self._position, pcm.size, text, language, speaker, source, kind, split, licence)
         self._audio.write(pcm.tobytes())
         self._index.write(json.dumps(asdict(clip), ensure_ascii=False) + "\n")
         self._position += pcm.size

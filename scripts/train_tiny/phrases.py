@@ -10,9 +10,7 @@ from collections.abc import Callable
 from .transcripts import DIGITS, DIGITS_ES, TEENS, number_words
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-MONTHS = (
-    "january february march april may june july august september october november december".split()
-)
+MONTHS = "january february march april may june july august september october november december".split()
 DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 ORDINALS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth "
@@ -113,9 +111,7 @@ def coffee_order(rng: random.Random) -> str:
     shots = rng.choice(["", "", "single shot", "double shot", "triple shot"])
     roast = rng.choice(["", "", "light roast", "medium roast", "dark roast"])
     iced = rng.choice(["", "", "iced"])
-    drink = rng.choice(
-        "latte,cappuccino,mocha,americano,espresso,house coffee,drip coffee,coffee".split(",")
-    )
+    drink = rng.choice("latte,cappuccino,mocha,americano,espresso,house coffee,drip coffee,coffee".split(","))
     slots = [s for s in (size or ounces, shots, roast, iced) if s]
     rng.shuffle(slots)
     article = rng.choice(["a", "a", "a", ""])

@@ -56,9 +56,7 @@ def read_audio(path: Path) -> NDArray[np.float32]:
 
 
 def pack_recordings(rows: list[tuple[Path, dict[str, str]]], writer: PackWriter, seed: int) -> None:
-    clips = [
-        splits.Clip(r["path"], r["path"].split("/")[0], r["speaker"], r["text"]) for _, r in rows
-    ]
+    clips = [splits.Clip(r["path"], r["path"].split("/")[0], r["speaker"], r["text"]) for _, r in rows]
     split_of = splits.assign(clips, seed)
     for (path, row), clip in zip(rows, clips, strict=True):
         writer.add(
@@ -182,9 +180,7 @@ def main() -> None:
         writer.flush()
         pack_strings(folder, writer, Pack(folder).clips, options.seed)
     pack = Pack(folder)
-    ids = write_vocabulary(
-        vocabulary_texts(pack.clips, options.seed), options.out / "tokenizer", options.vocabulary
-    )
+    ids = write_vocabulary(vocabulary_texts(pack.clips, options.seed), options.out / "tokenizer", options.vocabulary)
     hours: Counter[str] = Counter()
     for clip in pack.clips:
         hours[f"{clip.source}/{clip.split}"] += clip.samples

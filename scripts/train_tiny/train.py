@@ -151,9 +151,7 @@ class Trainer:
         self._step += 1
         decay = min(EMA_DECAY, self._step / (self._step + 20))
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self._average.parameters()), list(self._model.parameters()), 1 - decay
-            )
+            torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), 1 - decay)
         return float(ctc.detach()), float(decoder.detach())
 
     def _draw_plan(self) -> AttentionPlan:
@@ -174,7 +172,12 @@ class Trainer:
         began = time.monotonic()
         score = check.run(self._average, AttentionPlan("rolling", LEFT_CONTEXT_S))
         values: dict[str, Any] = {k: v for k, v in asdict(score).items() if k != "examples"}
-        self._log(step=self._step, minutes=round(self._trained_s / 60, 2), dev=values, check_s=round(time.monotonic() - began, 1))
+        self._log(
+            step=self._step,
+            minutes=round(self._trained_s / 60, 2),
+            dev=values,
+            check_s=round(time.monotonic() - began, 1),
+        )
         with open(self._options.run / "examples.txt", "w", encoding="utf-8") as out:
             out.writelines(f"{a}\n    {b}\n    {c}\n" for a, b, c in score.examples)
         write_checkpoint(

@@ -9,9 +9,7 @@ import re
 import unicodedata
 
 DIGITS = "zero one two three four five six seven eight nine".split()
-TEENS = (
-    "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
-)
+TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
 DIGITS_ES = "cero uno dos tres cuatro cinco seis siete ocho nueve".split()
 
@@ -61,6 +59,8 @@ def normalise(text: str, language: str) -> str | None:
 def _number(token: str, language: str) -> str | None:
     if language == "es":
         return DIGITS_ES[int(token)] if len(token) == 1 else None
-    return number_words(int(token)) if len(token) <= 2 and not token.startswith("0") else (
-        DIGITS[0] if token == "0" else None
+    return (
+        number_words(int(token))
+        if len(token) <= 2 and not token.startswith("0")
+        else (DIGITS[0] if token == "0" else None)
     )

@@ -547,3 +547,69 @@ class TestResume:
         assert not new_session(token="t1").resumable
         assert not started().resumable
         assert started(token="t1").resumable
+
+
+class TestReconfigure:
+    def test_a_language_counts_from_the_next_segment(self) -> None:
+        session = started()
+        session.receive_audio(speech(300))
+        session.reconfigure(wire.Start(language="de"), OPTIONS)
+        session.receive_audio(speech(200))
+        session.receive_control(wire.Commit())
+        session.receive_audio(speech(300))
+        opened = [each for each in session.work_to_run() if isinstance(each, OpenStream)]
+        assert [each.language for each in opened] == [None, "German"]
+
+    def test_a_new_format_ends_the_open_segment_and_time_goes_on(self) -> None:
+        session = started(start=wire.Start(vad=False))
+        session.receive_audio(speech(300))
+        session.reconfigure(wire.Start(vad=False, sample_rate=8000, encoding="mulaw"), OPTIONS)
+        session.receive_audio(b"\x10" * 8 * 200)
+        session.receive_control(wire.Commit())
+        told = session.messages_to_send()
+        assert [(type(each).__name__, each.at_ms) for each in told if isinstance(each, wire.SpeechEnd | wire.SpeechStart)] == [
+            ("SpeechStart", 0), ("SpeechEnd", 300), ("SpeechStart", 300), ("SpeechEnd", 500),
+        ]  # fmt: skip
+        fed = [each for each in session.work_to_run() if isinstance(each, FeedAudio)]
+        assert [sum(len(each.samples) for each in fed if each.segment == n) for n in (0, 1)] == [300 * MS, 200 * MS]
+
+    def test_without_a_vad_from_here_on(self) -> None:
+        session = started()
+        session.receive_audio(silence(500))
+        session.reconfigure(wire.Start(vad=False), OPTIONS)
+        session.receive_audio(silence(100))
+        (start,) = session.messages_to_send()
+        assert isinstance(start, wire.SpeechStart)
+        assert start.at_ms == 500
+
+    def test_a_refusal_changes_nothing(self) -> None:
+        session = started()
+        session.receive_audio(speech(300))
+        with pytest.raises(ProtocolError, match="Klingon"):
+            session.reconfigure(wire.Start(language="Klingon"), OPTIONS)
+        with pytest.raises(ProtocolError, match="11025"):
+            session.reconfigure(wire.Start(sample_rate=11025), OPTIONS)
+        session.receive_audio(speech(100))
+        assert kinds(session.messages_to_send()) == ["SpeechStart"]
+        assert session.close_code is None
+
+
+class TestLogprobs:
+    HEARD = Said(
+        "hi yes", 3200, final=True, token_ids=(1, 2, 3, 4), token_ends=(0, 2, 2, 6), logprobs=(-0.1, -0.2, -0.3, -0.4)
+    )
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_tokens_without_the_language_tag_where_asked(self, asked: bool) -> None:
+        session = started(start=wire.Start(vad=False, logprobs=asked))
+        session.receive_audio(speech(200))
+        session.receive_control(wire.Commit())
+        session.receive_hypothesis(0, self.HEARD)
+        final = session.messages_to_send()[-1]
+        assert isinstance(final, wire.Final)
+        tokens = (
+            wire.Token(text="hi", logprob=-0.2),
+            wire.Token(text="", logprob=-0.3),
+            wire.Token(text=" yes", logprob=-0.4),
+        )
+        assert final.tokens == (tokens if asked else None)
