@@ -29,11 +29,14 @@ class Captions(Protocol):
     ) -> None: ...
 
 
-def open_captions(*, partials: bool = True) -> Captions:
-    """What suits the standard output: a live line on a terminal, else lines."""
+def open_captions(*, partials: bool | None = None) -> Captions:
+    """What suits the standard output: a live line on a terminal, else lines.
+
+    `partials`: whether they are shown; None: on a terminal only.
+    """
     if sys.stdout.isatty():
-        return LiveCaptions(Console(highlight=False), partials=partials)
-    return PlainCaptions(sys.stdout, sys.stderr, partials=False)
+        return LiveCaptions(Console(highlight=False), partials=partials is not False)
+    return PlainCaptions(sys.stdout, sys.stderr, partials=bool(partials))
 
 
 class LiveCaptions:

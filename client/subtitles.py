@@ -1,4 +1,4 @@
-"""Subtitles: finals to cues of at most two lines, written as SRT or WebVTT.
+"""Subtitles: finals to cues of at most two lines, written as SRT or WebVTT; plain text and JSON beside them.
 
 Knows line lengths, reading habits and the two formats. Refuses to know where finals come from and where the text is
 saved. Widths are columns: a wide East Asian character counts two, so 42 columns are 21 such characters.
@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+
+import msgspec
 
 from steno.streaming.protocol import Final
 
@@ -75,8 +77,14 @@ def to_text(finals: Iterable[Final]) -> str:
     return "".join(f"{final.text.strip()}\n" for final in finals if final.text.strip())
 
 
+def to_json(finals: Iterable[Final]) -> str:
+    """`{"segments": [...]}`, each the final as it came, less what belongs to the wire alone."""
+    encoded = msgspec.json.encode({"segments": [msgspec.structs.replace(final, seq=0) for final in finals]})
+    return msgspec.json.format(encoded, indent=2).decode() + "\n"
+
+
 FORMATS: Mapping[str, Callable[[Iterable[Final]], str]] = MappingProxyType(
-    {"srt": to_srt, "vtt": to_vtt, "txt": to_text}
+    {"srt": to_srt, "vtt": to_vtt, "txt": to_text, "json": to_json}
 )
 
 

@@ -1,5 +1,6 @@
 """Subtitles: line lengths in every script, times that never overlap, and the two formats to the letter."""
 
+import json
 import re
 import unicodedata
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steno.client.subtitles import LINE_COLUMNS, cues, to_srt, to_text, to_vtt
+from steno.client.subtitles import LINE_COLUMNS, cues, to_json, to_srt, to_text, to_vtt
 from steno.streaming.protocol import Final, Word
 
 ENGLISH = (
@@ -119,6 +120,21 @@ def test_vtt_to_the_letter() -> None:
 
 def test_text_is_a_line_for_each_final() -> None:
     assert to_text([final(" One. "), final(""), final("Two.")]) == "One.\nTwo.\n"
+
+
+def test_json_has_every_field_of_the_finals() -> None:
+    said = final("One.", 10, 900, words=(Word(text="One", start_ms=20, end_ms=700),))
+    assert json.loads(to_json([said]))["segments"] == [
+        {
+            "type": "final",
+            "segment": 0,
+            "text": "One.",
+            "language": "English",
+            "start_ms": 10,
+            "end_ms": 900,
+            "words": [{"text": "One", "start_ms": 20, "end_ms": 700}],
+        }
+    ]
 
 
 spoken_text = st.text(st.sampled_from("abc déß中文，。한국 .!?-'\u0301😀"), max_size=300)
