@@ -12,6 +12,7 @@ after the last final, so that every word arrives once.
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -52,7 +53,7 @@ from .timeline import Timeline
 RETRY_DELAYS_S = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 _SAMPLE_BYTES = MappingProxyType({"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1})
-_SESSION_IS_LOST = frozenset({ErrorCode.UNKNOWN_RESUME, ErrorCode.RESUME_LOST, ErrorCode.INTERNAL})
+_CANNOT_RESUME = frozenset({ErrorCode.UNKNOWN_RESUME, ErrorCode.RESUME_LOST})
 _WORTH_ANOTHER_TRY = frozenset({ErrorCode.RESTARTING, ErrorCode.INTERNAL, ErrorCode.SLOW_READER, ErrorCode.FULL})
 
 
@@ -65,7 +66,8 @@ class Client:
 
     Entering connects and waits for `ready`; it raises CannotConnect or ServerError. Iterating and sending raise
     ServerError or ConnectionLost when the session is over early. `reconnects`: how many breaks in a row, with no
-    message between them, are mended; each is tried after every delay of `retry_delays_s`.
+    message between them, are mended; each is tried after every delay of `retry_delays_s`. `ahead_s`: how far audio may
+    run ahead of the clock, within what the server allows; it also bounds what a new session gets to hear again.
     """
 
     def __init__(
@@ -75,10 +77,11 @@ class Client:
         *,
         token: str | None = None,
         reconnects: int = 1,
-        buffer_s: float = 120.0,
+        ahead_s: float = 50.0,
         unsent_s: float = 10.0,
         connect_timeout_s: float = 10.0,
         retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
+        clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.url = stream_url(url)
@@ -89,15 +92,18 @@ class Client:
         self._reconnects = reconnects
         self._connect_timeout_s = connect_timeout_s
         self._retry_delays_s = tuple(retry_delays_s)
+        self._clock = clock
         self._sleep = sleep
 
         rate_hz = self._start.sample_rate
+        self._ahead_limit = round(ahead_s * rate_hz)
         self._replay = Replay(
             frame_bytes=_SAMPLE_BYTES[self._start.encoding] * self._start.channels,
-            limit_samples=max(1, round(buffer_s * rate_hz)),
+            limit_samples=self._ahead_limit,
         )
         self._unsent_limit = round(unsent_s * rate_hz)
         self._timeline = Timeline(rate_hz)
+        self._began_s: float | None = None
         self._received_seq = 0
         self._breaks_in_a_row = 0
         self._session_is_lost = False
@@ -231,16 +237,29 @@ class Client:
                     self._to_send.clear()
                     await self._to_send.wait()
                 else:
+                    await self._keep_pace()
                     await connection.send(frame)
                     self._room.set()
         except Broken:
             return  # the receiving side sees it too
 
+    async def _keep_pace(self) -> None:
+        """Wait while the session's audio is further ahead of the clock than a server accepts."""
+        now_s = self._clock()
+        if self._began_s is None:
+            self._began_s = now_s
+        due = self._replay.cursor_samples - self._timeline.origin - self._ahead_limit
+        wait_s = due / self._start.sample_rate - (now_s - self._began_s)
+        if wait_s > 0:
+            await self._sleep(wait_s)
+
     def _consequence(self, error: Error) -> Exception:
         """What an `error` message means for us: the end, or a break that a new connection mends."""
         if error.code not in _WORTH_ANOTHER_TRY:
             return ServerError(error)
-        self._session_is_lost = error.code in _SESSION_IS_LOST
+        if error.audio_ms is not None:
+            self._timeline.settle(error.audio_ms)
+        self._session_is_lost = True
         return Broken(error.message)
 
     def _is_news(self, message: ServerMessage) -> bool:
@@ -270,7 +289,7 @@ class Client:
             try:
                 return await self._reopen(reason)
             except ServerError as refused:
-                if refused.code in _SESSION_IS_LOST:
+                if refused.code in _CANNOT_RESUME:
                     self._session_is_lost = True
                 elif refused.code not in _WORTH_ANOTHER_TRY:
                     raise
@@ -284,13 +303,27 @@ class Client:
         token = None if self._session_is_lost else self.ready.resume
         start = replace(self._start, resume=token, received=self._received_seq) if token else self._start
         connection = await self._open(start)
-        if not token:
-            self._received_seq = 0
-            self._timeline.begin_anew(self._timeline.transcribed_samples)
-        missing = self._replay.rewind(self._timeline.origin + connection.ready.audio_samples)
+        missing = self._resume(connection.ready) if token else self._begin_anew()
         self._session_is_lost = False
         self._events.put(Reconnected(reason, resumed=bool(token), missing_ms=missing * 1000 // self._start.sample_rate))
         return connection
+
+    def _resume(self, ready: Ready) -> int:
+        """Go on with what the server lacks; returns the samples that it will never get."""
+        if ready.stopped:
+            self._replay.conclude()
+            return 0
+        return self._replay.rewind(self._timeline.origin + ready.audio_samples)
+
+    def _begin_anew(self) -> int:
+        """Say again what is in no final, as far back as is kept; returns the samples of speech lost before that."""
+        oldest = max(self._replay.start_samples, self._replay.cursor_samples - self._ahead_limit)
+        origin = max(self._timeline.transcribed_samples, oldest)
+        missing = self._timeline.begin_anew(origin)
+        self._replay.rewind(origin)
+        self._received_seq = 0
+        self._began_s = None
+        return missing
 
     async def _open(self, start: Start) -> Connection:
         return await Connection.open(self.url, start, token=self._token, timeout_s=self._connect_timeout_s)

@@ -46,6 +46,11 @@ class Replay:
         return self._end
 
     @property
+    def cursor_samples(self) -> int:
+        """Position after the last frame sent."""
+        return self._cursor
+
+    @property
     def unsent_samples(self) -> int:
         return self._end - self._cursor
 
@@ -86,6 +91,12 @@ class Replay:
         """Sent audio before this position will never be needed again."""
         while self._sent and _is_before(self._sent[0], before):
             self._sent.popleft()
+
+    def conclude(self) -> None:
+        """The other side has everything."""
+        self._sent.clear()
+        self._unsent.clear()
+        self._cursor = self._end
 
     def rewind(self, to: int) -> int:
         """Go on from position `to`; messages that stand exactly there are said again.

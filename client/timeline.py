@@ -3,7 +3,7 @@
 Pure: knows which fields of the messages are numbers and times. Refuses to know why a session was begun anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
@@ -22,6 +22,7 @@ class Timeline:
     _finals: int = 0
     _first_segment: int = 0
     _final_end: int = 0
+    _open: dict[int, int] = field(default_factory=dict)  # segments without a final, and where they start
 
     @property
     def origin_ms(self) -> int:
@@ -32,9 +33,18 @@ class Timeline:
         """Position before which everything is in a final already."""
         return self._final_end
 
-    def begin_anew(self, origin: int) -> None:
-        self.origin = origin
+    def settle(self, audio_ms: int) -> None:
+        """The server says that its session has dealt with everything before this instant of its own time."""
+        self._final_end = self.origin + audio_ms * self.sample_rate_hz // 1000
+        self._open.clear()
+
+    def begin_anew(self, at: int) -> int:
+        """A new session begins with the sample `at`. Returns how many samples of unfinished speech lie before it."""
+        unfinished = min(self._open.values(), default=at)
+        self.origin = at
         self._first_segment = self._finals
+        self._open.clear()
+        return max(0, at - max(unfinished, self._final_end))
 
     def translate(self, message: ServerMessage) -> ServerMessage:
         """The same message in the numbering of the whole recording."""
@@ -42,6 +52,9 @@ class Timeline:
             # Rounded down: a millisecond said twice is silence, one left out might be a sound.
             self._final_end = self.origin + message.end_ms * self.sample_rate_hz // 1000
             self._finals = self._first_segment + message.segment + 1
+            self._open.pop(message.segment, None)
+        elif isinstance(message, SpeechStart):
+            self._open[message.segment] = self.origin + message.at_ms * self.sample_rate_hz // 1000
         if not self.origin and not self._first_segment:
             return message
         return self._shifted(message)

@@ -91,7 +91,7 @@ class ServerOptions:
     max_sessions: int = _option(64, "sessions at a time", low=1)
     idle_timeout_s: float = _option(60.0, "a client silent for this long is closed", low=0.1)
     ping_interval_s: float = _option(20.0, "time between pings; a client that does not answer is cut", low=0.01)
-    max_ahead_ms: int = _option(20_000, "how far a client's audio may run ahead of the clock; 0: no bound", low=0)
+    max_ahead_ms: int = _option(60_000, "how far a client's audio may run ahead of the clock; 0: no bound", low=0)
     send_timeout_s: float = _option(20.0, "a client that does not read for this long is closed", low=0.1)
     drain_timeout_s: float = _option(20.0, "patience for open utterances at shutdown", low=0.0)
     resume_ttl_s: int = _option(30, "how long a dropped session waits for its client; 0: no resume", low=0)

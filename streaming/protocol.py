@@ -200,7 +200,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(_FromServer, frozen=True, kw_only=True, tag="ready"):
-    """Answer to `start`. `resume` is None where the server cannot resume."""
+    """Answer to `start`. `resume` is None where the server cannot resume. `stopped`, after a resume: the server has the
+    client's `stop` already, so nothing is to be sent again.
+    """
 
     session: str
     model: str
@@ -208,6 +210,7 @@ class Ready(_FromServer, frozen=True, kw_only=True, tag="ready"):
     languages: tuple[str, ...] = ()
     resume: str | None = None
     audio_samples: int = 0
+    stopped: bool = False
     interval_ms: int
     endpoint_ms: int
     limits: Limits

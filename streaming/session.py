@@ -313,6 +313,7 @@ class Session:
             languages=self._languages.names,
             resume=self._resume_token,
             audio_samples=self._input.samples_received,
+            stopped=self.phase in (Phase.STOPPING, Phase.CLOSED),
             interval_ms=self._interval_ms,
             endpoint_ms=self._options.endpoint_ms,
             limits=limits(self._options, self._resume_ttl_s),

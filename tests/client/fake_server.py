@@ -19,7 +19,7 @@ from steno.streaming.protocol import (
 )
 
 
-def ready(*, resume: str | None = "token", audio_samples: int = 0) -> Ready:
+def ready(*, resume: str | None = "token", audio_samples: int = 0, stopped: bool = False) -> Ready:
     limits = Limits(
         max_message_bytes=1 << 20, max_segment_ms=30_000, max_session_s=3600, max_backlog_ms=60_000, resume_ttl_s=30
     )
@@ -29,6 +29,7 @@ def ready(*, resume: str | None = "token", audio_samples: int = 0) -> Ready:
         languages=("English",),
         resume=resume,
         audio_samples=audio_samples,
+        stopped=stopped,
         interval_ms=500,
         endpoint_ms=600,
         limits=limits,

@@ -240,6 +240,76 @@ def test_where_the_session_is_lost_a_new_one_gets_the_audio_after_the_last_final
     ]
 
 
+def test_a_server_that_goes_away_in_good_order_says_where_the_next_one_begins() -> None:
+    heard: list[object] = []
+
+    async def drains(peer: Peer) -> None:
+        await peer.hear_start()
+        await peer.say(ready())
+        await peer.hear_samples(16_000)
+        await peer.say(FINAL, Error(code=ErrorCode.RESTARTING, message="going away", audio_ms=900, seq=3))
+        await peer.close(1012)
+
+    async def begins(peer: Peer) -> None:
+        heard.append(await peer.hear_start())
+        await peer.say(ready())
+        heard.extend(await peer.hear_until(Stop))
+        await peer.say(Done(audio_ms=100, segments=0, seq=1))
+
+    events = run(converse(drains, begins))
+    assert heard == [Start(), bytes(2 * 1600), Stop()]
+    assert events[0] == FINAL
+    assert events[-1] == Done(audio_ms=1000, segments=1, seq=1)
+
+
+def test_a_server_that_has_stop_already_hears_nothing_again() -> None:
+    async def breaks(peer: Peer) -> None:
+        await peer.hear_start()
+        await peer.say(ready())
+        await peer.hear_until(Stop)
+        peer.vanish()
+
+    async def resumes(peer: Peer) -> None:
+        await peer.hear_start()
+        await peer.say(ready(audio_samples=16_000, stopped=True))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(peer.hear(), 0.1)
+        await peer.say(FINAL, DONE)
+
+    events = run(converse(breaks, resumes))
+    assert [type(event) for event in events] == [Reconnected, Final, Done]
+
+
+def test_audio_that_comes_in_a_burst_is_held_to_the_pace_that_servers_accept() -> None:
+    """Two minutes of audio at once: what is more than `ahead_s` ahead of the clock goes out as time passes."""
+    now_s, slept_s = 0.0, []
+
+    async def sleep(seconds: float) -> None:
+        nonlocal now_s
+        slept_s.append(seconds)
+        now_s += seconds
+        await asyncio.sleep(0)
+
+    async def script(peer: Peer) -> None:
+        await peer.hear_start()
+        await peer.say(ready())
+        await peer.hear_until(Stop)
+        await peer.say(DONE)
+
+    async def talk() -> None:
+        async with (
+            FakeServer(script) as server,
+            Client(server.url, ahead_s=50.0, unsent_s=200, clock=lambda: now_s, sleep=sleep) as client,
+        ):
+            for _ in range(120):
+                await client.send(SECOND)
+            await client.finish()
+            assert [event async for event in client] == [DONE]
+
+    run(talk())
+    assert slept_s == pytest.approx([1.0] * 70)
+
+
 def test_an_error_of_the_servers_own_making_is_mended_with_a_new_session() -> None:
     async def fails(peer: Peer) -> None:
         await peer.hear_start()

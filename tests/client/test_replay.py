@@ -92,6 +92,16 @@ def test_audio_that_is_forgotten_entirely_can_still_be_gone_back_before() -> Non
     assert drain(log) == [Gap(samples=1)]
 
 
+def test_nothing_is_left_to_say_once_the_other_side_has_everything() -> None:
+    log = replay()
+    for frame in (pcm(1, 2), pcm(3), Stop()):
+        log.add(frame)
+    log.next()
+    log.conclude()
+    assert drain(log) == []
+    assert (log.cursor_samples, log.unsent_samples) == (3, 0)
+
+
 def test_nothing_is_said_after_stop() -> None:
     log = replay()
     log.add(Stop())

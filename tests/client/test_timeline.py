@@ -69,3 +69,22 @@ def test_a_segment_without_final_keeps_its_number_in_the_new_session() -> None:
     timeline.translate(SpeechStart(segment=1, at_ms=2000))
     timeline.begin_anew(timeline.transcribed_samples)
     assert timeline.translate(SpeechStart(segment=0, at_ms=1100)) == SpeechStart(segment=1, at_ms=2000)
+
+
+def test_what_the_server_has_dealt_with_is_not_said_again() -> None:
+    timeline = Timeline(16_000)
+    for message in MESSAGES[:4]:
+        timeline.translate(message)
+    timeline.settle(1500)
+    assert timeline.transcribed_samples == 1500 * 16
+
+
+def test_only_unfinished_speech_counts_as_missing() -> None:
+    """A new session that starts late skips silence without a word, but tells of speech that it cannot get."""
+    timeline = Timeline(1000)
+    for message in MESSAGES[:4]:
+        timeline.translate(message)
+    assert timeline.begin_anew(60_000) == 0
+    timeline.translate(SpeechStart(segment=0, at_ms=5000))
+    assert timeline.begin_anew(70_000) == 5000
+    assert timeline.begin_anew(80_000) == 0

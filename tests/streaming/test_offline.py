@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from steno.client.audio import Samples
 from steno.models.recognizer import Transcription
 from steno.streaming.offline import transcribe_files

@@ -492,6 +492,18 @@ class TestResume:
         assert isinstance(final, wire.Final)
         assert (final.start_ms, final.end_ms, final.seq) == (0, 2200, 3)
 
+    def test_a_client_that_said_stop_learns_that_it_arrived(self) -> None:
+        session = self.lost()
+        session.reattach(wire.Start(sample_rate=8000, resume="t1", received=1))
+        (ready, _) = session.messages_to_send()
+        assert isinstance(ready, wire.Ready)
+        assert not ready.stopped
+        session.receive_control(wire.Stop())
+        session.reattach(wire.Start(sample_rate=8000, resume="t1", received=2))
+        ready = session.messages_to_send()[0]
+        assert isinstance(ready, wire.Ready)
+        assert ready.stopped
+
     def test_finals_that_came_while_away_survive_and_done_too(self) -> None:
         session = started(token="t1")
         session.receive_audio(speech(1000))
