@@ -142,7 +142,8 @@ def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator,
     if name.endswith(".bias"):
         return noise.mul_(0.1)
     if len(shape) == 1:
-        return noise.mul_(0.1).add_(1.0)
+        sharp = 2.0 if "q_norm" in name or "k_norm" in name else 1.0  # attention that picks, so answers vary
+        return noise.mul_(0.1).add_(1.0).mul_(sharp)
     if "embed_tokens" in name or "lm_head" in name:
         return noise.mul_(shape[1] ** -0.5)
     fan_in = shape[1] * shape[2] * shape[3] if len(shape) == 4 else shape[1]
