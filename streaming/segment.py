@@ -119,7 +119,7 @@ class Segment:
 
 def _tokens(hypothesis: Hypothesis) -> tuple[Token, ...]:
     """The tokens of the text; those of the language tag, which come first and end at 0, are left out."""
-    tokens = []
+    tokens: list[Token] = []
     before = 0
     for end, logprob in zip(hypothesis.token_ends, hypothesis.logprobs, strict=True):
         if end or tokens:

@@ -579,9 +579,13 @@ class TestReconfigure:
         session.receive_audio(b"\x10" * 8 * 200)
         session.receive_control(wire.Commit())
         told = session.messages_to_send()
-        assert [(type(each).__name__, each.at_ms) for each in told if isinstance(each, wire.SpeechEnd | wire.SpeechStart)] == [
-            ("SpeechStart", 0), ("SpeechEnd", 300), ("SpeechStart", 300), ("SpeechEnd", 500),
-        ]  # fmt: skip
+        borders = [each for each in told if isinstance(each, wire.SpeechStart | wire.SpeechEnd)]
+        assert [(type(each).__name__, each.at_ms) for each in borders] == [
+            ("SpeechStart", 0),
+            ("SpeechEnd", 300),
+            ("SpeechStart", 300),
+            ("SpeechEnd", 500),
+        ]
         fed = [each for each in session.work_to_run() if isinstance(each, FeedAudio)]
         assert [sum(len(each.samples) for each in fed if each.segment == n) for n in (0, 1)] == [300 * MS, 200 * MS]
 
