@@ -30,7 +30,7 @@ def check_bounds(options: "SessionOptions | ServerOptions | EngineOptions") -> N
         high: float | None = each.metadata["high"]
         if not isinstance(value, int | float):
             continue
-        if (low is not None and value < low) or (high is not None and value > high):
+        if not ((low is None or value >= low) and (high is None or value <= high)):  # NaN fails too
             limit = f"at least {low}" if high is None else f"{low} to {high}"
             raise ValueError(f"{each.name} is {value}, expected {limit}")
 

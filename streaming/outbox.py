@@ -47,20 +47,21 @@ class Outbox:
     def resend_after(self, received: int, first: Ready) -> None:
         """A client is back that saw everything up to number `received`: begin with `first`, then all that came after.
 
+        Unsent partials are dropped; the caller puts those that still matter.
+
         Raises:
             ProtocolError: BAD_FIELD for a number that was never given, RESUME_LOST for messages no longer kept.
         """
         if not 0 <= received <= self._seq:
             raise ProtocolError(ErrorCode.BAD_FIELD, f"received is {received}, expected 0 to {self._seq}")
-        missed = [each for each in self._sent if _seq_of(each) > received]
-        unseen = [each for each in self._unsent if not isinstance(each, Ready)]
-        numbered = missed + [each for each in unseen if not isinstance(each, Partial)]
-        if received < self._seq and (not numbered or _seq_of(numbered[0]) != received + 1):
+        numbered = [*self._sent, *(each for each in self._unsent if not isinstance(each, Ready | Partial))]
+        missed = [each for each in numbered if _seq_of(each) > received]
+        if len(missed) < self._seq - received:
             raise ProtocolError(
                 ErrorCode.RESUME_LOST, f"messages after {received} are not kept any more; the last is {self._seq}"
             )
-        self._unsent = [first, *missed, *unseen]
-        self._sent = deque((each for each in self._sent if _seq_of(each) <= received), maxlen=self._sent.maxlen)
+        self._unsent = [first, *missed]
+        self._sent = deque(numbered[: len(numbered) - len(missed)], maxlen=self._sent.maxlen)
 
     def _drop_partials(self, segment: int) -> None:
         kept = [each for each in self._unsent if not (isinstance(each, Partial) and each.segment == segment)]

@@ -21,8 +21,11 @@ _QUIETEST_DB = -70.0  # below this nothing counts as background: digital silence
 _LOUDEST_FLOOR_DB = -20.0
 _RISE_DB = 0.04  # per frame, 2 dB/s: slower than the swing of speech, fast enough for a fan switched on
 _FALL = 0.2  # share of the way per frame
+_STEADY_FRAMES, _STEADY_DB = 50, 5.0  # no voice stays within 5 dB for a second; noise, hum and held tones do
 _ONSET = (3, 5)  # 3 speech frames of the last 5 switch on
 _RELEASE = 4  # 4 frames without speech switch off
+_HANN = np.hanning(FRAME + 1)[:-1].astype(np.float32)
+_BAND = slice(4, 81)  # of 50 Hz each
 
 
 class Vad(Protocol):
@@ -33,22 +36,32 @@ class Vad(Protocol):
 
 
 def levels_db(samples: Samples) -> Samples:
-    """Level of each whole frame in dB below full scale, shape [n] of [n * FRAME]; -100 for digital silence."""
-    frames = samples.reshape(-1, FRAME)
-    power = np.einsum("nf,nf->n", frames, frames) / FRAME
+    """Level of each whole frame between 200 Hz and 4 kHz, in dB below full scale: shape [n] of [n * FRAME].
+
+    Hum and rumble lie below that band, most of a hiss above it. A frame of silence is -100.
+    """
+    spectra = np.fft.rfft(samples.reshape(-1, FRAME) * _HANN)[:, _BAND]
+    power = np.square(np.abs(spectra)).sum(axis=1) * (2 / (FRAME * np.square(_HANN).sum()))
     return np.asarray(10 * np.log10(np.maximum(power, 1e-10)), dtype=np.float32)
 
 
 class BackgroundLevel:
-    """The level that is always there, in dB: falls to a quieter frame fast, rises to a louder one slowly."""
+    """The level that is always there, in dB.
+
+    It falls to a quieter frame fast and rises to a louder one slowly, but jumps to a sound that holds its level.
+    """
 
     def __init__(self) -> None:
         self.level_db = _QUIETEST_DB
+        self._recent: deque[float] = deque(maxlen=_STEADY_FRAMES)
 
     def follow(self, level_db: float) -> None:
         """Take the level of the next frame."""
+        self._recent.append(level_db)
         if level_db < self.level_db:
             self.level_db += _FALL * (level_db - self.level_db)
+        elif len(self._recent) == _STEADY_FRAMES and max(self._recent) - min(self._recent) < _STEADY_DB:
+            self.level_db = sum(self._recent) / _STEADY_FRAMES
         else:
             self.level_db += min(_RISE_DB, level_db - self.level_db)
         self.level_db = min(max(self.level_db, _QUIETEST_DB), _LOUDEST_FLOOR_DB)
