@@ -80,6 +80,7 @@ class Session:
         self._resume_ttl_s = resume_ttl_s
         self._new_vad = new_vad
         self._start = Start()
+        self._begun = False
         self._input = AudioInput(sample_rate=SAMPLE_RATE, encoding="pcm_s16le", channels=1)
         self._chunker = Chunker(options, None)
         self._segments: dict[int, Segment] = {}  # those whose final was not sent, in order
@@ -136,7 +137,7 @@ class Session:
     @property
     def resumable(self) -> bool:
         """True if a lost client may come back: then call `detach`, else `receive_eof`."""
-        return self._resume_token is not None and self.phase is not Phase.OPENING
+        return self._resume_token is not None and self._begun
 
     def receive_control(self, message: ClientMessage) -> None:
         """A text frame, decoded by `protocol.decode_client`."""
@@ -299,6 +300,7 @@ class Session:
         options = negotiate(start, self._options, self._languages)
         self._input = AudioInput(sample_rate=start.sample_rate, encoding=start.encoding, channels=start.channels)
         self._start = start
+        self._begun = True
         self._options = options
         self._chunker = Chunker(options, self._new_vad(options) if start.vad else None)
         self._outbox.put(self._ready())
