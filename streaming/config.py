@@ -71,6 +71,11 @@ class SessionOptions:
 
     def __post_init__(self) -> None:
         check_bounds(self)
+        if self.max_backlog_ms < 2 * self.max_segment_ms:
+            raise ValueError(
+                f"max_backlog_ms is {self.max_backlog_ms}, expected at least twice max_segment_ms "
+                f"({self.max_segment_ms}): else a client may wait for the end of a segment that it is not let send"
+            )
         if self.cut_search_ms >= self.max_segment_ms:
             raise ValueError(
                 f"cut_search_ms is {self.cut_search_ms}, expected less than max_segment_ms ({self.max_segment_ms})"

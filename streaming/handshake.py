@@ -69,11 +69,3 @@ def limits(options: SessionOptions, resume_ttl_s: int) -> Limits:
         max_backlog_ms=options.max_backlog_ms,
         resume_ttl_s=resume_ttl_s,
     )
-
-
-def hearing(start: Start, options: SessionOptions) -> tuple[object, ...]:
-    """All that the audio input and the chunker of a session depend on."""
-    format_ = (start.sample_rate, start.encoding, start.channels, start.vad)
-    vad = (options.vad_aggressiveness, options.vad_margin_db, options.min_speech_ms, options.endpoint_ms)
-    cuts = (options.pre_roll_ms, options.post_roll_ms, options.max_segment_ms, options.cut_search_ms)
-    return format_ + vad + cuts

@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from . import chunker as chunks
+from . import notices
 from . import protocol as wire
-from .audio_input import AudioInput
-from .chunker import Chunker, ChunkerEvent
+from .chunker import ChunkerEvent
 from .config import SessionOptions
-from .handshake import Languages, hearing, limits, negotiate
+from .handshake import Languages, limits, negotiate
 from .outbox import Outbox
 from .phases import REFUSALS, TRANSITIONS, Event, Phase
-from .protocol import ClientMessage, ErrorCode, NoticeCode, ProtocolError, ServerMessage, Start
+from .protocol import ClientMessage, ErrorCode, ProtocolError, ServerMessage, Start
 from .segment import Segment
+from .segmenter import Segmenter
+from .segments import Segments
 from .transcript import Hypothesis, Transcript
 from .vad import Vad, webrtc_vad
 from .work import SAMPLE_RATE, AlignedWord, Cancel, FeedAudio, Finish, OpenStream, Update, Work
@@ -81,10 +83,8 @@ class Session:
         self._new_vad = new_vad
         self._start = Start()
         self._begun = False
-        self._input = AudioInput(sample_rate=SAMPLE_RATE, encoding="pcm_s16le", channels=1)
-        self._chunker = Chunker(options, None)
-        self._segments: dict[int, Segment] = {}  # those whose final was not sent, in order
-        self._opened = 0
+        self._segmenter = Segmenter(Start(vad=False), options, new_vad)
+        self._segments = Segments()
         self._load_interval_ms = 0
         self._ending: tuple[ErrorCode, str] | None = None
         self._attached = True
@@ -112,12 +112,12 @@ class Session:
     @property
     def position(self) -> int:
         """Stream time in samples at 16 kHz, gaps included."""
-        return self._input.position
+        return self._segmenter.position
 
     @property
     def backlog(self) -> int:
         """Samples given to the engine and not covered by a hypothesis yet."""
-        return sum(each.fed - each.heard for each in self._segments.values())
+        return self._segments.backlog
 
     @property
     def accepts_audio(self) -> bool:
@@ -148,11 +148,11 @@ class Session:
                 case wire.Start():
                     self._begin(message)
                 case wire.Commit():
-                    self._follow(self._flushed() + self._chunker.commit())
+                    self._follow(self._segmenter.commit("commit"))
                 case wire.Clear():
-                    self._follow(self._flushed() + self._chunker.clear())
+                    self._follow(self._segmenter.clear())
                 case wire.Gap():
-                    self._skip(message.samples)
+                    self._follow(self._segmenter.gap(message.samples))
                 case wire.Stop():
                     self._wind_down()
         except ProtocolError as error:
@@ -169,13 +169,10 @@ class Session:
             ProtocolError: the session stays as it was.
         """
         options = negotiate(start, offered, self._languages)
-        fresh = AudioInput(
-            sample_rate=start.sample_rate, encoding=start.encoding, channels=start.channels, origin=self.position
-        )
-        if hearing(start, options) != hearing(self._start, self._options):
-            self._follow(self._flushed() + self._chunker.commit())
-            self._input = fresh
-            self._chunker = Chunker(options, self._new_vad(options) if start.vad else None, at=fresh.position)
+        fresh = Segmenter(start, options, self._new_vad, at=self.position)
+        if not self._segmenter.fits(start, options):
+            self._follow(self._segmenter.commit("commit"))
+            self._segmenter = fresh
         self._start = start
         self._options = options
 
@@ -189,7 +186,7 @@ class Session:
                     ErrorCode.MESSAGE_TOO_BIG,
                     f"a message of {len(pcm)} bytes, expected at most {self._options.max_message_bytes}",
                 )
-            self._follow(self._chunker.push(self._input.decode(pcm)))
+            self._follow(self._segmenter.hear(pcm))
         except ProtocolError as error:
             self.receive_fault(error)
         self._check_bounds()
@@ -233,16 +230,16 @@ class Session:
             )
         self._outbox.resend_after(start.received, self._ready())
         self._attached = True
-        for segment in self._segments.values():
-            if segment.transcript.revision and not segment.closing:
+        for segment in self._segments.unsettled():
+            if segment.transcript.revision:
                 self._outbox.put(segment.partial())
 
     def receive_hypothesis(
         self, segment: int, hypothesis: Hypothesis, words: tuple[AlignedWord, ...] | None = None
     ) -> None:
         """A hypothesis of a segment; one of a segment that is over is ignored."""
-        known = self._segments.get(segment)
-        if known is None or known.closing:
+        known = self._segments.find(segment)
+        if known is None:
             return
         known.hear(hypothesis)
         if hypothesis.final and known.end is not None:
@@ -254,12 +251,12 @@ class Session:
 
     def receive_failure(self, segment: int, message: str) -> None:
         """The engine gave a segment up: its final has the committed text, a notice names the audio."""
-        known = self._segments.get(segment)
-        if known is None or known.closing:
+        known = self._segments.find(segment)
+        if known is None:
             return
         if known.end is None:
             # The speaker may go on speaking: what comes now is a segment of its own.
-            self._follow(self._flushed() + self._chunker.commit("failure"))
+            self._follow(self._segmenter.commit("failure"))
         self._work = [each for each in self._work if each.segment != segment]
         self._settle(known, known.given_up(message))
         self._check_bounds()
@@ -269,16 +266,7 @@ class Session:
         before = self._interval_ms
         self._load_interval_ms = interval_ms
         if self.phase is Phase.LISTENING and self._interval_ms != before:
-            busy = self._interval_ms > before
-            self._outbox.put(
-                wire.Notice(
-                    code=NoticeCode.LAGGING,
-                    message="the server is busy: partials come less often"
-                    if busy
-                    else "partials come more often again",
-                    interval_ms=self._interval_ms,
-                )
-            )
+            self._outbox.put(notices.lagging(self._interval_ms, busier=self._interval_ms > before))
             self._check_bounds()
 
     @property
@@ -298,15 +286,13 @@ class Session:
 
     def _begin(self, start: Start) -> None:
         options = negotiate(start, self._options, self._languages)
-        self._input = AudioInput(sample_rate=start.sample_rate, encoding=start.encoding, channels=start.channels)
+        self._segmenter = Segmenter(start, options, self._new_vad)
         self._start = start
         self._begun = True
         self._options = options
-        self._chunker = Chunker(options, self._new_vad(options) if start.vad else None)
         self._outbox.put(self._ready())
         if start.words and not self._aligner:
-            message = "this server has no aligner: finals carry no words"
-            self._outbox.put(wire.Notice(code=NoticeCode.WORDS_UNAVAILABLE, message=message))
+            self._outbox.put(notices.words_unavailable())
 
     def _ready(self) -> wire.Ready:
         return wire.Ready(
@@ -314,7 +300,7 @@ class Session:
             model=self._model,
             languages=self._languages.names,
             resume=self._resume_token,
-            audio_samples=self._input.samples_received,
+            audio_samples=self._segmenter.samples_received,
             stopped=self.phase in (Phase.STOPPING, Phase.CLOSED),
             interval_ms=self._interval_ms,
             endpoint_ms=self._options.endpoint_ms,
@@ -323,7 +309,7 @@ class Session:
 
     def _wind_down(self) -> None:
         """No more audio: end the open segment, and the session with its last final."""
-        self._follow(self._flushed() + self._chunker.commit("stop"))
+        self._follow(self._segmenter.commit("stop"))
         self._conclude()
 
     def _conclude(self) -> None:
@@ -334,18 +320,17 @@ class Session:
         if self._ending is not None:
             self._put_error(*self._ending)
             return
-        self._outbox.put(wire.Done(audio_ms=self.position // _MS, segments=self._opened))
+        self._outbox.put(wire.Done(audio_ms=self.position // _MS, segments=self._segments.opened))
         self.close_code = wire.CLOSE_NORMAL
 
     def _abort(self) -> None:
         """End all segments now, without the engine."""
-        if self._chunker.open:
-            self._follow(self._flushed() + self._chunker.commit("stop"))
+        if self._segmenter.open:
+            self._follow(self._segmenter.commit("stop"))
         self._work = [each for each in self._work if isinstance(each, OpenStream | Cancel)]
-        for segment in list(self._segments.values()):
-            if not segment.closing:
-                self._work.append(Cancel(segment.number))
-                self._settle(segment, segment.given_up("the session ended before this was transcribed"))
+        for segment in self._segments.unsettled():
+            self._work.append(Cancel(segment.number))
+            self._settle(segment, segment.given_up("the session ended before this was transcribed"))
 
     def _check_bounds(self) -> None:
         """Memory is bounded whatever the client and the engine do; looked at when nothing is half done."""
@@ -360,24 +345,8 @@ class Session:
         elif self.position >= options.max_session_s * SAMPLE_RATE:
             self.drain(ErrorCode.SESSION_TOO_LONG, f"a session has at most {options.max_session_s} s; connect again")
         elif self._attached and self.partials_replaced >= self._replaced_told + _REPLACED_WORTH_TELLING:
-            self._tell_replaced()
-
-    def _tell_replaced(self) -> None:
-        missed = self.partials_replaced - self._replaced_told
-        self._replaced_told = self.partials_replaced
-        message = f"{missed} partials were replaced by newer ones before you read them"
-        self._outbox.put(wire.Notice(code=NoticeCode.PARTIALS_DROPPED, message=message))
-
-    def _flushed(self) -> list[ChunkerEvent]:
-        """Move what the resampler holds into the chunker, so that stream time is exact."""
-        return self._chunker.push(self._input.flush())
-
-    def _skip(self, samples: int) -> None:
-        most = self._options.max_session_s * self._start.sample_rate
-        if not 0 < samples <= most:
-            raise ProtocolError(ErrorCode.BAD_FIELD, f"samples is {samples}, expected 1 to {most}")
-        events = self._flushed()
-        self._follow(events + self._chunker.gap(self._input.skip(samples)))
+            self._outbox.put(notices.partials_dropped(self.partials_replaced - self._replaced_told))
+            self._replaced_told = self.partials_replaced
 
     def _follow(self, events: list[ChunkerEvent]) -> None:
         for event in events:
@@ -385,29 +354,27 @@ class Session:
                 case chunks.SegmentStart(at):
                     self._open_segment(at)
                 case chunks.SegmentAudio(_, samples):
-                    segment = self._segments[self._opened - 1]
+                    segment = self._segments.newest
                     segment.fed += len(samples)
                     segment.due += len(samples)
                     self._work.append(FeedAudio(segment.number, samples))
                     if segment.due >= self._interval_ms * _MS:
                         self._ask_for_update(segment)
                 case chunks.SegmentPause():
-                    self._ask_for_update(self._segments[self._opened - 1])
+                    self._ask_for_update(self._segments.newest)
                 case chunks.SegmentEnd(at, reason):
                     self._end_segment(at, reason)
 
     def _open_segment(self, at: int) -> None:
         options = self._options
         transcript = Transcript(agreement=options.commit_agreement, hold_back=options.commit_hold_back_ms * _MS)
-        segment = Segment(self._opened, at, transcript)
-        self._opened += 1
-        self._segments[segment.number] = segment
+        segment = self._segments.open(at, transcript)
         self._outbox.put(wire.SpeechStart(segment=segment.number, at_ms=at // _MS))
         words = self._start.words and self._aligner
         self._work.append(OpenStream(segment.number, options.language, options.languages, options.context, words))
 
     def _end_segment(self, at: int, reason: wire.SpeechEndReason) -> None:
-        segment = self._segments[self._opened - 1]
+        segment = self._segments.newest
         segment.end = at
         self._outbox.put(wire.SpeechEnd(segment=segment.number, at_ms=at // _MS, reason=reason))
         if reason == "clear":
@@ -422,14 +389,9 @@ class Session:
             self._work.append(Update(segment.number, self._interval_ms))
 
     def _settle(self, segment: Segment, closing: tuple[ServerMessage, ...]) -> None:
-        """The segment's last messages are known: send them as soon as those of all segments before it are sent."""
-        segment.closing = closing
-        for first in list(self._segments.values()):
-            if not first.closing:
-                break
-            del self._segments[first.number]
-            for message in first.closing:
-                self._outbox.put(message)
+        """The segment's last messages are known."""
+        for message in self._segments.settle(segment, closing):
+            self._outbox.put(message)
         self._conclude()
 
     def _put_error(self, code: ErrorCode, message: str) -> None:

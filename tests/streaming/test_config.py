@@ -39,6 +39,7 @@ def test_from_strings() -> None:
         ({"interval_ms": "5"}, "interval_ms is 5, expected 100 to 10000"),
         ({"vad_margin_db": "nan"}, "vad_margin_db is nan"),
         ({"max_segment_ms": "5000", "cut_search_ms": "6000"}, "cut_search_ms is 6000"),
+        ({"max_segment_ms": "40000"}, "max_backlog_ms is 60000, expected at least twice"),
     ],
 )
 def test_bad_values_are_named(values: dict[str, str], named: str) -> None:

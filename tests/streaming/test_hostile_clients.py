@@ -356,7 +356,7 @@ async def cramped(monkeypatch: pytest.MonkeyPatch, **options: float) -> AsyncIte
     monkeypatch.setattr(transport, "WRITE_BUFFER_BYTES", 2048)
     monkeypatch.setattr(transport, "CLOSE_TIMEOUT_S", 0.5)
     server = ServerOptions(resume_ttl_s=0, max_ahead_ms=0, **options)  # type: ignore[arg-type]
-    session = SessionOptions(max_segment_ms=120_000, cut_search_ms=0, commit_agreement=10)
+    session = SessionOptions(max_segment_ms=120_000, max_backlog_ms=240_000, cut_search_ms=0, commit_agreement=10)
     async with live_server(server=server, session=session, send_buffer_bytes=4096) as live:
         yield live
 

@@ -398,7 +398,7 @@ class TestLoad:
 
 class TestBounds:
     def test_backpressure_then_backlog_full(self) -> None:
-        session = started(SessionOptions(max_backlog_ms=30_000), wire.Start(vad=False))
+        session = started(SessionOptions(max_backlog_ms=30_000, max_segment_ms=15_000), wire.Start(vad=False))
         for _ in range(15):
             assert session.accepts_audio
             session.receive_audio(speech(1000))
