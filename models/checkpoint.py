@@ -71,9 +71,9 @@ def resolve_source(
     folder = Path(source)
     if str(source) == BUNDLED:
         return Path(str(importlib.resources.files(f"{__package__}.{BUNDLED}")))
-    if folder.is_dir():
+    if str(source) and folder.is_dir():
         return folder
-    if folder.exists():
+    if folder.is_file():
         raise CheckpointError(f"{source} is a file, expected the folder of a checkpoint or a hub id")
     if isinstance(source, Path) or not _HUB_ID.fullmatch(source):
         raise CheckpointError(
