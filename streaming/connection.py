@@ -7,6 +7,7 @@ the writer decides the end.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from enum import Enum, auto
 
 from starlette.types import Message
@@ -14,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from .live_session import LiveSession
 from .phases import Phase
-from .protocol import CLOSE_CODES, ErrorCode, ProtocolError, decode_client, encode
+from .protocol import CLOSE_CODES, ErrorCode, ProtocolError, ServerMessage, decode_client, encode
 from .protocol import Error as ErrorMessage
 from .service import Service
 from .transport import socket_of
@@ -98,8 +99,8 @@ class Connection:
         self._live.advance()
 
     def _idle(self, patience_s: float) -> None:
-        """Nothing came for long: a fault, unless the client is the one who waits."""
-        if self._live.session.phase in (Phase.OPENING, Phase.LISTENING):
+        """Nothing came for long: a fault, unless the client waits for us, or we did not read."""
+        if self._live.room.is_set() and self._live.session.phase in (Phase.OPENING, Phase.LISTENING):
             error = ProtocolError(ErrorCode.IDLE, f"nothing was received for {patience_s:g} s")
             self._live.session.receive_fault(error)
             self._live.advance()
@@ -109,31 +110,34 @@ class Connection:
     async def _write(self) -> Outcome:
         session, news = self._live.session, self._live.news
         while True:
-            await news.wait()
-            news.clear()
-            if self._taken:
-                await self._close(1000, "the session goes on on another connection")
-                return Outcome.TAKEN
-            if self._peer_code is not None:
-                return Outcome.LOST if self._peer_code in _LOST else Outcome.LEFT
             try:
                 # What waits in the session is coalesced, so take it only when the socket takes it.
-                while messages := session.messages_to_send():
-                    for message in messages:
-                        await self._send(encode(message))
-                        self._count(message)
+                while not self._taken and (messages := session.messages_to_send()):
+                    await self._send_all(messages)
             except WebSocketDisconnect:
                 return Outcome.LOST
             except TimeoutError:
                 self._close_past_the_buffer()
                 return Outcome.CLOSED
+            if self._taken:
+                await self._close(1000, "the session goes on on another connection")
+                return Outcome.TAKEN
+            if self._peer_code is not None:
+                return Outcome.LOST if self._peer_code in _LOST else Outcome.LEFT
             if session.close_code is not None:
                 await self._close(session.close_code, "")
                 return Outcome.CLOSED
+            await news.wait()
+            news.clear()
 
-    async def _send(self, text: str) -> None:
-        async with asyncio.timeout(self._service.server_options.send_timeout_s):
-            await self._websocket.send_text(text)
+    async def _send_all(self, messages: Sequence[ServerMessage]) -> None:
+        """Send them in order; after a takeover the rest is the other connection's, which repeats it."""
+        for message in messages:
+            if self._taken:
+                return
+            async with asyncio.timeout(self._service.server_options.send_timeout_s):
+                await self._websocket.send_text(encode(message))
+            self._count(message)
 
     async def _close(self, code: int, reason: str) -> None:
         try:

@@ -68,10 +68,13 @@ async def _serve(websocket: WebSocket, service: Service, session_id: str) -> Non
     else:
         token = start.resume
         live = service.waiting.take(start)
+    name = live.session.session_id
+    logger.info("session %s: %s from %s", name, "resumed" if start else "opened", websocket.client)
     outcome = Outcome.CLOSED
     try:
         outcome = await Connection(websocket, live, service).run(first if start is None else None)
     finally:
+        logger.info("session %s: connection %s", name, outcome.name.lower())
         _leave(service, live, token, outcome)
 
 
