@@ -124,10 +124,11 @@ def serve(server: ServerOptions, engine: EngineOptions, session: SessionOptions)
 
     with _errors_told():
         try:
+            from .foreign_routes import foreign_routes
             from .server import serve as run_server
         except ModuleNotFoundError as error:
             _fail_without(error)
-        status = run_server(server, session, engine, on_listening=announce)
+        status = run_server(server, session, engine, on_listening=announce, extra_routes=foreign_routes)
     raise typer.Exit(status)
 
 

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from steno.streaming.config import EngineOptions, ServerOptions, SessionOptions
 from steno.streaming.engine import Engine
+from steno.streaming.foreign_routes import foreign_routes
 from steno.streaming.metrics import Metrics
 from steno.streaming.server import Server, build_app, listening_socket
 from steno.streaming.service import Service, make_service
@@ -95,7 +96,7 @@ async def live_server(
         session_options=session,
     )
     listening = asyncio.Event()
-    running = Server(build_app(service), service, listening.set)
+    running = Server(build_app(service, foreign_routes(service)), service, listening.set)
     model.start()
     with listening_socket("127.0.0.1", 0) as sock:
         if send_buffer_bytes is not None:
