@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .vocabulary import token_id
+
 BINS = 80
 HIDDEN = 256
 LEFT_CONTEXT_S = 4  # of the declared rolling mode; training draws 1..8
@@ -18,12 +20,6 @@ LEFT_CONTEXT_S = 4  # of the declared rolling mode; training draws 1..8
 def config_values(tokenizer: Tokenizer) -> dict[str, object]:
     """The object of config.json, with the ids of the given vocabulary."""
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-
-    def token(name: str) -> int:
-        number = tokenizer.token_to_id(name)
-        if number is None:
-            raise ValueError(f"the vocabulary has no token {name}")
-        return int(number)
 
     audio = {
         "model_type": "qwen3_asr_audio_encoder",
@@ -74,9 +70,9 @@ def config_values(tokenizer: Tokenizer) -> dict[str, object]:
             "model_type": "qwen3_asr",
             "audio_config": audio,
             "text_config": text,
-            "audio_token_id": token("<|audio_pad|>"),
-            "audio_start_token_id": token("<|audio_start|>"),
-            "audio_end_token_id": token("<|audio_end|>"),
+            "audio_token_id": token_id(tokenizer, "<|audio_pad|>"),
+            "audio_start_token_id": token_id(tokenizer, "<|audio_start|>"),
+            "audio_end_token_id": token_id(tokenizer, "<|audio_end|>"),
             "dtype": "bfloat16",
             "initializer_range": 0.02,
         },
@@ -88,7 +84,7 @@ def write_checkpoint(folder: Path, vocabulary: Path, tokenizer: Tokenizer, weigh
     """Write the official layout: weights under `thinker.` in bfloat16, the head not stored (tied)."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "config.json", config_values(tokenizer))
-    end, pad = (tokenizer.token_to_id(n) for n in ("<|im_end|>", "<|endoftext|>"))
+    end, pad = (token_id(tokenizer, n) for n in ("<|im_end|>", "<|endoftext|>"))
     generation = {"do_sample": False, "eos_token_id": [end, pad], "pad_token_id": pad}
     _write(folder / "generation_config.json", generation | {"max_new_tokens": 512})
     extractor = {
@@ -115,6 +111,7 @@ def write_checkpoint(folder: Path, vocabulary: Path, tokenizer: Tokenizer, weigh
         if name != "lm_head.weight"
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def _write(path: Path, values: object) -> None:

@@ -23,7 +23,7 @@ def change_speed(samples: Samples, factor: float) -> Samples:
     left = np.minimum(at.astype(np.int32), samples.size - 1)
     right = np.minimum(left + 1, samples.size - 1)
     part = at - left
-    return (samples[left] * (1 - part) + samples[right] * part).astype(np.float32)
+    return np.asarray(samples[left] * (1 - part) + samples[right] * part, dtype=np.float32)
 
 
 def reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
@@ -64,11 +64,12 @@ class FeatureMaker:
     def plain(self, samples: Samples) -> Tensor:
         return self._features(samples, self._plain, None)
 
-    def augmented(self, samples: Samples, rng: np.random.Generator) -> Tensor:
+    def augmented(self, samples: Samples, rng: np.random.Generator, strength: float = 1.0) -> Tensor:
         """Features `[bins, frames]` with random warp, equalisation and, at times, a telephone band."""
-        transform = self._warped[rng.integers(len(self._warped))]
+        middle = len(self._warped) / 2
+        transform = self._warped[int(middle + strength * rng.uniform(-middle, middle))]
         colour = np.interp(np.arange(self._bins), np.linspace(0, self._bins, 6), rng.normal(0, 0.25, 6))
-        if rng.random() < 0.3:  # log10 power: -3 is 30 dB down
+        if rng.random() < 0.3 * strength:  # log10 power: -3 is 30 dB down
             top = int(self._bins * rng.choice([0.62, 0.68, 0.76, 0.9]))  # 3.4 kHz is at 0.68
             colour[top:] -= rng.uniform(1.5, 6)
             if rng.random() < 0.5:

@@ -48,12 +48,12 @@ class DevCheck:
     def run(self, model: TrainingModel, plan: AttentionPlan) -> DevScore:
         counts: dict[str, tuple[ErrorCount, ErrorCount]] = defaultdict(lambda: (ErrorCount(), ErrorCount()))
         right = 0
-        examples = []
+        examples: list[tuple[str, str, str]] = []
         device = next(model.parameters()).device
         for start in range(0, len(self._clips), BATCH):
             clips = self._clips[start : start + BATCH]
             features, tokens = _pad(self._features[start : start + BATCH])
-            audio = model.encode(features.to(device), tokens.to(device), plan)
+            audio = model.encode(features.to(device), tokens.to(device), plan).audio
             by_ctc = self._ctc(model, audio, tokens)
             by_decoder = self._decode(model, audio, tokens.to(device))
             for clip, ctc, answer in zip(clips, by_ctc, by_decoder, strict=True):

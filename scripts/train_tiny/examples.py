@@ -18,14 +18,17 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from . import augment
-from .model import IGNORED, Batch
+from .flat_start import FlatStart
+from .model import IGNORED, PHONEME_FRAMES, Batch
 from .noise import draw_noise
 from .pack import Pack, PackedClip
-from .vocabulary import load_vocabulary
+from .phonemes import Pronunciations
+from .plans import Piece, Plan
+from .vocabulary import load_vocabulary, token_id
 
 SAMPLE_RATE = 16_000
 CHUNK_FRAMES = 100
-NOISE_BANK = 240
+NOISE_BANK = 240  # grows to so many
 POOL = 384  # plans sorted by length before they are cut into batches
 
 # (source, single or join) -> share of the examples; noise comes on top.
@@ -51,35 +54,13 @@ NOISE_SHARE = 0.07
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """A stretch of a packed clip with its words; `ends` are the words' ends in samples."""
-
-    start: int
-    samples: int
-    words: tuple[str, ...]
-    ends: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One example before it is made; `samples` is its final length."""
-
-    pieces: tuple[Piece, ...]
-    gaps: tuple[int, ...]  # before each piece
-    trail: int
-    speed: float
-    text: str
-    language: str
-    samples: int
-
-
-@dataclass(frozen=True, slots=True)
 class Recipe:
     """What a stage of the training draws."""
 
     longest_s: float
     batch_s: float  # padded seconds of audio per batch
-    mask_strength: float = 1.0
+    strength: float = 1.0  # of the augmentation, 0..1
+    sources: tuple[str, ...] = tuple({source for source, _ in SHARES})
 
 
 class Planner:
@@ -117,16 +98,19 @@ class Planner:
         shares = np.array(list(offered.values()))
         self._shares = shares / shares.sum()
 
-    def draw(self, longest_s: float) -> Plan:
-        """One plan of at most `longest_s` seconds."""
+    def draw(self, recipe: Recipe) -> Plan:
+        """One plan of at most `recipe.longest_s` seconds."""
         rng = self._rng
-        limit = int(longest_s * SAMPLE_RATE)
+        limit = int(recipe.longest_s * SAMPLE_RATE)
+        strength = recipe.strength
         while True:
             if rng.random() < NOISE_SHARE:
-                samples = int(rng.uniform(0.4, min(8.0, longest_s)) * SAMPLE_RATE)
+                samples = int(rng.uniform(0.4, min(8.0, recipe.longest_s)) * SAMPLE_RATE)
                 return Plan((), (), samples, 1.0, "", "None", samples)
             source, form = self._keys[rng.choice(len(self._keys), p=self._shares)]
-            speed = float(rng.uniform(0.85, 1.18))
+            if source not in recipe.sources:
+                continue
+            speed = float(1 + strength * rng.uniform(-0.15, 0.18))
             if form == "single":
                 piece, clip = self._single[source][rng.integers(len(self._single[source]))]
                 pieces, language = [piece], clip.language
@@ -182,8 +166,8 @@ class Planner:
 class Prompt:
     """Token ids of a training row, in the official form."""
 
-    def __init__(self, tokenizer: Tokenizer, words: list[str]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, words: list[str], pronunciations: Pronunciations) -> None:
+        self.pronunciations = pronunciations
         self._words = words  # to draw context from
 
         def ids(text: str) -> list[int]:
@@ -193,8 +177,8 @@ class Prompt:
         self._before = ids("<|im_start|>system\n")
         self._middle = ids("<|im_end|>\n<|im_start|>user\n<|audio_start|>")
         self._after = ids("<|audio_end|><|im_end|>\n<|im_start|>assistant\n")
-        self.audio_token = tokenizer.token_to_id("<|audio_pad|>")
-        self.end_token = tokenizer.token_to_id("<|im_end|>")
+        self.audio_token = token_id(tokenizer, "<|audio_pad|>")
+        self.end_token = token_id(tokenizer, "<|im_end|>")
 
     def head(self, tokens: int, context: str = "", language: str | None = None) -> list[int]:
         """The prompt for `tokens` audio tokens, up to where the answer starts."""
@@ -246,21 +230,26 @@ class ExampleStream(IterableDataset[Batch]):
         pack = Pack(self._data / "pack")
         planner = Planner(pack, self._alignments, rng)
         texts = {w for c in pack.select(["train"]) for w in _words(c)}
-        prompt = Prompt(load_vocabulary(self._data / "tokenizer"), sorted(texts))
+        pronunciations = Pronunciations.read(self._data / "phonemes.json")
+        prompt = Prompt(load_vocabulary(self._data / "tokenizer"), sorted(texts), pronunciations)
+        flat_start = FlatStart(pack, pronunciations)
         maker = augment.FeatureMaker(self._bins)
-        bank = [draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE)) for _ in range(NOISE_BANK)]
+        bank = [draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE)) for _ in range(8)]
         while True:
             recipe = self._recipes[int(self._stage[0])]
-            plans = sorted((planner.draw(recipe.longest_s) for _ in range(POOL)), key=lambda p: p.samples)
+            plans = sorted((planner.draw(recipe) for _ in range(POOL)), key=lambda p: p.samples)
             batches = _cut(plans, recipe.batch_s)
             for index in rng.permutation(len(batches)):
-                made = [_make(plan, pack, bank, rng) for plan in batches[index]]
-                features = [augment.mask(maker.augmented(m, rng), rng, recipe.mask_strength) for m in made]
-                yield collate(features, batches[index], prompt, rng)
-            bank[rng.integers(len(bank))] = draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE))
+                fresh = draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE))
+                bank = [*bank[-NOISE_BANK + 1 :], fresh]
+                made = [_make(plan, pack, bank, rng, recipe.strength) for plan in batches[index]]
+                features = [augment.mask(maker.augmented(m, rng, recipe.strength), rng, recipe.strength) for m in made]
+                yield collate(features, batches[index], prompt, flat_start, rng)
 
 
-def collate(features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.random.Generator) -> Batch:
+def collate(
+    features: list[Tensor], plans: list[Plan], prompt: Prompt, flat_start: FlatStart, rng: np.random.Generator
+) -> Batch:
     """Pad features `[bins, frames]` and rows of ids into one batch."""
     frames = [f.shape[1] for f in features]
     chunks = max(-(-n // CHUNK_FRAMES) for n in frames)
@@ -272,6 +261,9 @@ def collate(features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.r
     targets = torch.full((len(rows), longest), IGNORED)
     ctc: list[int] = []
     lengths: list[int] = []
+    phonemes: list[int] = []
+    phoneme_lengths: list[int] = []
+    labels = torch.full((len(features), 13 * chunks * PHONEME_FRAMES), IGNORED)
     for i, (feature, (row_ids, row_targets), plan) in enumerate(zip(features, rows, plans, strict=True)):
         padded[i, :, : feature.shape[1]] = feature
         ids[i, : len(row_ids)] = torch.tensor(row_ids)
@@ -279,6 +271,11 @@ def collate(features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.r
         spoken = prompt.encode(ctc_text(plan.text, plan.language))
         ctc += spoken
         lengths.append(len(spoken))
+        sounds = prompt.pronunciations.ids(plan.text, plan.language)
+        phonemes += sounds or []
+        frame_labels = torch.from_numpy(flat_start.labels(plan, tokens[i]))
+        labels[i, : len(frame_labels)] = frame_labels
+        phoneme_lengths.append(-1 if sounds is None else len(sounds))
     return Batch(
         padded,
         torch.tensor(tokens),
@@ -286,6 +283,9 @@ def collate(features: list[Tensor], plans: list[Plan], prompt: Prompt, rng: np.r
         targets,
         torch.tensor(ctc, dtype=torch.int64),
         torch.tensor(lengths),
+        torch.tensor(phonemes, dtype=torch.int64),
+        torch.tensor(phoneme_lengths),
+        labels,
     )
 
 
@@ -306,7 +306,9 @@ def _cut(plans: list[Plan], batch_s: float) -> list[list[Plan]]:
     return batches
 
 
-def _make(plan: Plan, pack: Pack, bank: list[NDArray[np.float32]], rng: np.random.Generator) -> NDArray[np.float32]:
+def _make(
+    plan: Plan, pack: Pack, bank: list[NDArray[np.float32]], rng: np.random.Generator, strength: float
+) -> NDArray[np.float32]:
     """Samples of a plan, augmented."""
     noise = bank[rng.integers(len(bank))]
     if not plan.pieces:
@@ -320,16 +322,16 @@ def _make(plan: Plan, pack: Pack, bank: list[NDArray[np.float32]], rng: np.rando
         parts += [np.zeros(gap, np.float32), part]
     parts.append(np.zeros(plan.trail, np.float32))
     out = augment.change_speed(np.concatenate(parts), plan.speed)[: plan.samples]
-    if rng.random() < 0.25:
+    if rng.random() < 0.25 * strength:
         out = augment.reverberate(out, rng)
     draw = rng.random()
-    if draw < 0.55:
+    if draw < 0.55 * strength:
         snr_db = float(rng.uniform(3, 35))
         out = augment.add_noise(out, np.resize(noise, out.size), snr_db)
     elif draw < 0.95:
         hiss = rng.standard_normal(out.size).astype(np.float32)
         out = augment.add_noise(out, hiss, float(rng.uniform(30, 60)))
-    peak = 10 ** rng.uniform(-1.3, 0.0)
+    peak = 10 ** rng.uniform(-1.3 * strength, 0.0)
     if rng.random() < 0.05:
         return np.clip(augment.set_peak(out, 3.0), -1, 1) * np.float32(peak)
     return augment.set_peak(out, peak)

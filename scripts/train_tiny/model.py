@@ -4,8 +4,8 @@ Uses the weights and layers of steno.models and nothing of its caches: attention
 dense masks, which say what the streaming code says with caches (a test compares the two).
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from steno.models.layers import rope_tables
 from steno.models.network import Network
 
 IGNORED = -100
+PHONEME_FRAMES = 3  # phonemes may come faster than 13 a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,9 @@ class Batch:
     targets: Tensor  # int64 [B, L], IGNORED where no loss is taken
     ctc_targets: Tensor  # int64 [sum(ctc_lengths)]
     ctc_lengths: Tensor  # int64 [B]
+    phonemes: Tensor  # int64 [sum(phoneme_lengths)]
+    phoneme_lengths: Tensor  # int64 [B]; -1 where the pronunciation is not known
+    frame_labels: Tensor  # int64 [B, C * 13 * PHONEME_FRAMES], rough phonemes, IGNORED where none
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
@@ -41,6 +45,9 @@ class Batch:
                     self.targets,
                     self.ctc_targets,
                     self.ctc_lengths,
+                    self.phonemes,
+                    self.phoneme_lengths,
+                    self.frame_labels,
                 )
             )
         )
@@ -56,24 +63,43 @@ class AttentionPlan:
     first_chunk: int = 0
 
 
-class TrainingModel(nn.Module):
-    """The network, and a CTC head over the audio embeddings that only training uses."""
+class Losses(NamedTuple):
+    """Scalars, per target unit."""
 
-    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+    phonemes: Tensor
+    frames: Tensor
+    ctc: Tensor
+    answer: Tensor
+
+
+class Heard(NamedTuple):
+    """What the audio tower makes of a batch."""
+
+    audio: Tensor  # [B, C * 13, hidden of the decoder]
+    middle: Tensor  # [B, C * 13, d_model] before the last layers: where phonemes are read off
+
+
+class TrainingModel(nn.Module):
+    """The network, and two CTC heads that only training uses: tokens from the audio embeddings, and
+    phonemes, three to a position, from two layers below the top of the audio tower."""
+
+    def __init__(self, config: ModelConfig, phonemes: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
         self._drop = nn.Dropout(dropout)
         self.network = Network(config)
         self.ctc_head = nn.Linear(config.decoder.hidden_size, config.decoder.vocab_size + 1)
+        self.phoneme_norm = nn.LayerNorm(config.encoder.hidden_size)
+        self.phoneme_head = nn.Linear(config.encoder.hidden_size, PHONEME_FRAMES * (phonemes + 1))
+        self.phoneme_blank = phonemes
         self.blank = config.decoder.vocab_size
         self.apply(_initialise)
-        depth = 2 * config.decoder.layers
-        for layer in self.network.model.layers:
-            for linear in (layer.self_attn.o_proj, layer.mlp.down_proj):
-                nn.init.normal_(linear.weight, std=0.04 / depth**0.5)
+        for name, weight in self.network.model.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):  # small steps into the residual stream
+                nn.init.normal_(weight, std=0.04 / (2 * config.decoder.layers) ** 0.5)
 
-    def encode(self, features: Tensor, tokens: Tensor, plan: AttentionPlan) -> Tensor:
-        """Audio embeddings `[B, C * 13, hidden]`; rows behind a clip's tokens are meaningless."""
+    def encode(self, features: Tensor, tokens: Tensor, plan: AttentionPlan) -> Heard:
+        """Embed padded clips; rows behind a clip's tokens are meaningless."""
         tower = self.network.audio_tower
         config = self.config.encoder
         batch, _, frames = features.shape
@@ -90,20 +116,24 @@ class TrainingModel(nn.Module):
         mask = self.encoder_mask(x.shape[1], tokens, plan)
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            heads = (t.transpose(1, 2) for t in (q, k, v))
-            mixed = F.scaled_dot_product_attention(*heads, attn_mask=mask)
-            return self._drop(mixed).transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(
+                q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+            )
+            return cast(Tensor, self._drop(mixed)).transpose(1, 2)
 
-        for layer in tower.layers:
+        middle = x
+        for number, layer in enumerate(tower.layers):
             x = layer(x, attend)
-        return tower.project(x)
+            if number == len(tower.layers) - 3:
+                middle = x
+        return Heard(tower.project(x), middle)
 
     def encoder_mask(self, length: int, tokens: Tensor, plan: AttentionPlan) -> Tensor:
         """True where a token may look, `[B, 1, length, length]`."""
         config = self.config.encoder
         position = torch.arange(length, device=tokens.device)
         if plan.mode == "rolling":
-            left = config.tokens(plan.seconds * 100)
+            left = replace(config, left_context_frames=plan.seconds * 100).left_context_tokens
             start = position // config.block_tokens * config.block_tokens
             seen = (position >= start[:, None] - left) & (position < start[:, None] + config.block_tokens)
         else:
@@ -127,18 +157,21 @@ class TrainingModel(nn.Module):
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             k, v = k.repeat_interleave(group, dim=-2), v.repeat_interleave(group, dim=-2)
-            heads = (t.transpose(1, 2) for t in (q.to(v.dtype), k.to(v.dtype), v))
-            mixed = F.scaled_dot_product_attention(*heads, is_causal=True)
-            return self._drop(mixed).transpose(1, 2)
+            mixed = F.scaled_dot_product_attention(
+                q.to(v.dtype).transpose(1, 2), k.to(v.dtype).transpose(1, 2), v.transpose(1, 2), is_causal=True
+            )
+            return cast(Tensor, self._drop(mixed)).transpose(1, 2)
 
         for layer in decoder.layers:
             x = layer(x, cos, sin, attend)
-        return decoder.norm(x)
+        return cast(Tensor, decoder.norm(x))
 
-    def losses(self, batch: Batch, plan: AttentionPlan, with_decoder: bool) -> tuple[Tensor, Tensor]:
-        """(CTC loss per target token, decoder cross-entropy per target token)."""
-        audio = self.encode(batch.features, batch.tokens, plan)
-        scores = self.ctc_head(audio).float().log_softmax(-1).transpose(0, 1)
+    def losses(self, batch: Batch, plan: AttentionPlan, with_decoder: bool) -> Losses:
+        """All of them for one batch; `answer` is the pooled loss where the decoder is left out."""
+        audio, middle = self.encode(batch.features, batch.tokens, plan)
+        phonemes, frames = self._phoneme_losses(middle, batch)
+        raw = self.ctc_head(audio).float()
+        scores = raw.log_softmax(-1).transpose(0, 1)
         ctc = F.ctc_loss(
             scores,
             batch.ctc_targets,
@@ -149,20 +182,49 @@ class TrainingModel(nn.Module):
             zero_infinity=True,
         ) / (batch.ctc_lengths.sum() + batch.ctc_lengths.numel())
         if not with_decoder:
-            return ctc, ctc.new_zeros(())
+            return Losses(phonemes, frames, ctc, self._pooled(raw, batch))
         states = self.decode(batch.ids, audio, batch.tokens)
         wanted = batch.targets != IGNORED
         logits = self.network.logits(states[wanted]).float()
-        return ctc, F.cross_entropy(logits, batch.targets[wanted], label_smoothing=0.05)
+        return Losses(phonemes, frames, ctc, F.cross_entropy(logits, batch.targets[wanted], label_smoothing=0.05))
+
+    def _phoneme_losses(self, middle: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CTC over the clips with a pronunciation; cross-entropy over the frames with a label."""
+        scores = self.phoneme_head(self.phoneme_norm(middle)).float()
+        scores = scores.unflatten(-1, (PHONEME_FRAMES, -1)).flatten(1, 2).log_softmax(-1)
+        known = batch.phoneme_lengths >= 0
+        lengths = batch.phoneme_lengths[known]
+        ctc = F.ctc_loss(
+            scores[known].transpose(0, 1),
+            batch.phonemes,
+            batch.tokens[known] * PHONEME_FRAMES,
+            lengths,
+            blank=self.phoneme_blank,
+            reduction="sum",
+            zero_infinity=True,
+        ) / (lengths.sum() + lengths.numel()).clamp(min=1)
+        labelled = (batch.frame_labels != IGNORED).sum().clamp(min=1)
+        frames = F.nll_loss(scores.flatten(0, 1), batch.frame_labels.flatten(), reduction="sum") / labelled
+        return ctc, frames
+
+    def _pooled(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy of each clip's mean scores with the bag of its tokens.
+
+        CTC begins with a long plateau of blanks; telling which words a short clip holds has none.
+        """
+        real = torch.arange(raw.shape[1], device=raw.device) < batch.tokens[:, None]
+        mean = (raw[..., : self.blank] * real[..., None]).sum(1) / batch.tokens[:, None]
+        rows = torch.repeat_interleave(torch.arange(len(mean), device=raw.device), batch.ctc_lengths)
+        picked = mean.log_softmax(-1)[rows, batch.ctc_targets]
+        return -picked.sum() / max(1, picked.numel())
 
 
 def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.05)

@@ -22,11 +22,11 @@ def coloured(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     for _ in range(rng.integers(0, 4)):
         centre, width = rng.uniform(100, 6000), rng.uniform(50, 1500)
         shape *= 1.0 + rng.uniform(0, 6) * np.exp(-(((frequency - centre) / width) ** 2))
-    noise = np.fft.irfft(spectrum * shape, count)
+    noise: NDArray[np.float64] = np.fft.irfft(spectrum * shape, count)
     if rng.random() < 0.5:
         knots = rng.uniform(0.1, 1.0, max(2, int(count / SAMPLE_RATE * rng.uniform(0.5, 6))))
         noise *= np.interp(np.linspace(0, 1, count), np.linspace(0, 1, knots.size), knots)
-    return noise
+    return np.asarray(noise, dtype=np.float64)
 
 
 def hum(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -34,7 +34,7 @@ def hum(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     base = rng.choice([50.0, 60.0, rng.uniform(40, 400)])
     t = np.arange(count) / SAMPLE_RATE
     partials = [rng.uniform(0, 1) / k * np.sin(2 * np.pi * (base * k * t + rng.random())) for k in range(1, 9)]
-    return np.sum(partials, axis=0) + 0.02 * rng.standard_normal(count)
+    return np.asarray(np.sum(partials, axis=0) + 0.02 * rng.standard_normal(count))
 
 
 def music(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
@@ -94,7 +94,7 @@ def clicks(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 def silence(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     """Digital zero, or the faint hiss of an idle microphone."""
-    return rng.choice([0.0, 1e-4, 1e-3]) * rng.standard_normal(count)
+    return np.asarray(rng.choice([0.0, 1e-4, 1e-3]) * rng.standard_normal(count))
 
 
 _MAKERS: list[_Maker] = [coloured, coloured, hum, music, glides, bursts, bursts, clicks, silence]

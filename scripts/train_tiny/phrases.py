@@ -5,7 +5,7 @@ synthesiser should be given (single letters must be read as letters).
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .transcripts import DIGITS, DIGITS_ES, TEENS, number_words
 
@@ -180,14 +180,17 @@ ENGLISH: dict[str, tuple[Callable[[random.Random], str], float]] = {
 }
 
 
-def spoken(text: str) -> str:
-    """The text for a synthesiser: letters upper-case and parted by commas, so that they are read
-    out (an "a" before a word stays an article)."""
-    words = text.split()
-    out = []
+def letters_in(words: Sequence[str]) -> list[bool]:
+    """Which words are letters read by name: an "a" or "i" among words is a word."""
+    found = []
     for i, word in enumerate(words):
-        single = len(word) == 1 and word.isalpha()
         alone = i + 1 == len(words) or len(words[i + 1]) == 1 or words[i + 1] in DIGITS
-        is_letter = single and (word not in "ai" or alone)
-        out.append(word.upper() + "," if is_letter else word)
-    return " ".join(out).rstrip(",")
+        found.append(len(word) == 1 and word.isalpha() and (word not in "ai" or alone))
+    return found
+
+
+def spoken(text: str) -> str:
+    """The text for a synthesiser: letters upper-case and parted by commas, so that they are read out."""
+    words = text.split()
+    marked = [w.upper() + "," if letter else w for w, letter in zip(words, letters_in(words), strict=True)]
+    return " ".join(marked).rstrip(",")

@@ -3,7 +3,7 @@
     python -m scripts.train_tiny.prepare --speech ../shared/speech --speech ../shared/speech-extra \\
         --out build/tiny-data [--synthetic 9000] [--seed 4]
 
-Writes OUT/pack (audio and index with split, text, speaker, licence), OUT/tokenizer (the official
+Writes OUT/pack (audio and index with split, text, speaker, licence), OUT/phonemes.json, OUT/tokenizer (the official
 three files) and OUT/split.json (counts and rules). The folders given must hold a manifest.jsonl.
 """
 
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from . import phrases, splits, synthesis
 from .pack import Pack, PackedClip, PackWriter
-from .transcripts import normalise
+from .phonemes import write_pronunciations
+from .transcripts import DIGITS, normalise
 from .vocabulary import write_vocabulary
 
 SAMPLE_RATE = 16_000
@@ -88,7 +89,7 @@ def pack_strings(out: Path, writer: PackWriter, packed: list[PackedClip], seed: 
             for clip in chosen:
                 gap = int(rng.uniform(0.05, 0.3) * SAMPLE_RATE)
                 pcm = audio[clip.start : clip.start + clip.samples]
-                parts += [np.zeros(gap, np.float32), pcm.astype(np.float32) / 32768]
+                parts += [np.zeros(gap, np.float32), pcm.astype(np.float32) / np.float32(32768)]
             writer.add(
                 np.concatenate(parts),
                 id=f"{source}-strings/{speaker.split(':')[1]}-{split}-{number}",
@@ -125,6 +126,8 @@ def _render(job: tuple[str, str, str, synthesis.Voice]) -> NDArray[np.float32]:
 
 
 def pack_synthetic(writer: PackWriter, count: int, seed: int, workers: int) -> None:
+    if count == 0:
+        return
     jobs = list(synthetic_jobs(count, seed))
     with ProcessPoolExecutor(workers) as pool:
         for i, samples in enumerate(pool.map(_render, jobs, chunksize=32)):
@@ -156,13 +159,13 @@ def vocabulary_texts(clips: list[PackedClip], seed: int) -> Iterator[str]:
         yield from ("language Chinese", "language None")
         yield " " + " ".join(phrases.LETTERS)
         yield from phrases.LETTERS
-        yield from phrases.DIGITS
+        yield from DIGITS
         yield phrases.coffee_order(rng)
     for word in phrases.WAKE_WORDS:
         yield from [word] * 100
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speech", type=Path, action="append", required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -170,7 +173,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=1000, help="BPE entries, bytes included")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
 
     rows = [row for folder in options.speech for row in read_rows(folder)]
     folder = options.out / "pack"
@@ -180,6 +183,7 @@ def main() -> None:
         writer.flush()
         pack_strings(folder, writer, Pack(folder).clips, options.seed)
     pack = Pack(folder)
+    write_pronunciations(((c.text, c.language) for c in pack.select(["train"])), options.out / "phonemes.json")
     ids = write_vocabulary(vocabulary_texts(pack.clips, options.seed), options.out / "tokenizer", options.vocabulary)
     hours: Counter[str] = Counter()
     for clip in pack.clips:

@@ -14,7 +14,7 @@ import math
 import random
 import signal
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,28 @@ from .dev_check import DevCheck
 from .examples import ExampleStream, Prompt, Recipe
 from .model import AttentionPlan, Batch, TrainingModel
 from .pack import Pack
+from .phonemes import Pronunciations
 from .vocabulary import load_vocabulary
 
-# progress (0..1) up to which a recipe holds: short clips first.
-STAGES: list[tuple[float, Recipe]] = [
-    (0.05, Recipe(longest_s=2.0, batch_s=64, mask_strength=0.3)),
-    (0.12, Recipe(longest_s=4.0, batch_s=72, mask_strength=0.6)),
-    (1.01, Recipe(longest_s=15.0, batch_s=90)),
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A recipe, held until the averaged phoneme loss falls below `until_loss` or, at the latest, until
+    `until_progress` (0..1) of the training."""
+
+    recipe: Recipe
+    until_loss: float
+    until_progress: float
+    with_decoder: bool
+    frames: float = 0.0  # weight of the rough frame labels
+
+
+# Short clips and the CTC losses alone first: the decoder learns little before the encoder hears.
+STAGES = [
+    Stage(Recipe(longest_s=3.0, batch_s=48, strength=0.3), 1.2, 0.15, with_decoder=False, frames=1.0),
+    Stage(Recipe(longest_s=5.0, batch_s=64, strength=0.6), 0.8, 0.35, with_decoder=True),
+    Stage(Recipe(longest_s=15.0, batch_s=90), 0.0, 2.0, with_decoder=True),
 ]
-DECODER_FROM = 0.025  # progress at which the decoder joins the CTC loss
 WARMUP_STEPS = 300
 EMA_DECAY = 0.999
 
@@ -51,10 +64,13 @@ class Trainer:
         self._vocabulary = options.data / "tokenizer"
         self._tokenizer = load_vocabulary(self._vocabulary)
         config = parse_config(config_values(self._tokenizer))
+        self._pronunciations = Pronunciations.read(options.data / "phonemes.json")
         torch.manual_seed(options.seed)
-        self._model = TrainingModel(config, dropout=options.dropout).to(self._device)
+        self._model = TrainingModel(config, self._pronunciations.size, options.dropout).to(self._device)
         if self._device.type == "cpu":
-            self._model.network.audio_tower.to(memory_format=torch.channels_last)
+            for module in self._model.network.audio_tower.modules():
+                if isinstance(module, torch.nn.Conv2d):
+                    module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
         self._average = copy.deepcopy(self._model).eval().requires_grad_(False)
         decayed = [p for p in self._model.parameters() if p.ndim > 1]
         other = [p for p in self._model.parameters() if p.ndim <= 1]
@@ -62,17 +78,22 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.98), fused=True)
         self._step = 0
         self._trained_s = 0.0
+        self._loss = 5.0  # running average of the phoneme loss
+        self._stage = torch.zeros(1, dtype=torch.int64).share_memory_()
         self._stop = False
         self._rng = random.Random(options.seed)
         options.run.mkdir(parents=True, exist_ok=True)
         self._state_path = options.run / "state.pt"
         if self._state_path.exists():
             self._restore()
-        self._stage = torch.zeros(1, dtype=torch.int64).share_memory_()
+        elif options.start_from is not None:
+            weights = torch.load(options.start_from, map_location=self._device, weights_only=True)["model"]
+            self._model.load_state_dict(weights, strict=False)
+            self._average.load_state_dict(self._model.state_dict())
 
     @property
     def progress(self) -> float:
-        return self._trained_s / (self._options.minutes * 60)
+        return self._trained_s / float(self._options.minutes * 60)
 
     def stop(self, *_: object) -> None:
         self._stop = True
@@ -80,13 +101,12 @@ class Trainer:
     def run(self) -> None:
         options = self._options
         pack = Pack(options.data / "pack")
-        prompt = Prompt(self._tokenizer, ["none"])
+        prompt = Prompt(self._tokenizer, ["none"], self._pronunciations)
         check = DevCheck(pack, FeatureMaker(BINS), prompt, self._tokenizer, options.dev_clips)
-        self._move_stage()
         stream = ExampleStream(
             options.data,
             BINS,
-            [recipe for _, recipe in STAGES],
+            [stage.recipe for stage in STAGES],
             self._stage,
             options.seed + self._step,
             options.data / "alignments.jsonl",
@@ -102,29 +122,31 @@ class Trainer:
         )
         next_check = self._trained_s + (60 * options.check_minutes if self._step else 120)
         next_save = self._trained_s + 180
-        sums = [0.0, 0.0, 0.0, 0.0]  # CTC, decoder, seconds of audio, seconds waited for data
+        sums = [0.0] * 6  # phonemes, frames, CTC, answer, seconds of audio, seconds waited for data
         logged, logged_at = self._step, self._trained_s
         while not self._stop and self.progress < 1.0 and self._step < options.steps:
             began = time.monotonic()
             batch: Batch = next(loader)
             waited = time.monotonic() - began
-            ctc, decoder = self._train(batch.to(self._device))
+            losses = self._train(batch.to(self._device))
             self._trained_s += time.monotonic() - began
             audio_s = float(batch.tokens.sum()) / 13
-            for i, value in enumerate((ctc, decoder, audio_s, waited)):
+            for i, value in enumerate((*losses, audio_s, waited)):
                 sums[i] += value
             if self._step - logged >= options.log_steps:
                 count, spent = self._step - logged, self._trained_s - logged_at
                 self._log(
                     step=self._step,
                     minutes=round(self._trained_s / 60, 2),
-                    ctc=round(sums[0] / count, 3),
-                    decoder=round(sums[1] / count, 3),
+                    phonemes=round(sums[0] / count, 3),
+                    frames=round(sums[1] / count, 3),
+                    ctc=round(sums[2] / count, 3),
+                    answer=round(sums[3] / count, 3),
                     lr=round(self._rate(), 6),
-                    speed=round(sums[2] / spent, 1),
-                    waiting=round(sums[3] / spent, 2),
+                    speed=round(sums[4] / spent, 1),
+                    waiting=round(sums[5] / spent, 2),
                 )
-                sums, logged, logged_at = [0.0] * 4, self._step, self._trained_s
+                sums, logged, logged_at = [0.0] * 6, self._step, self._trained_s
             if self._trained_s > next_save:
                 self._save()
                 next_save = self._trained_s + 180
@@ -135,38 +157,44 @@ class Trainer:
         self._save()
         self._check(check)
 
-    def _train(self, batch: Batch) -> tuple[float, float]:
+    def _train(self, batch: Batch) -> list[float]:
         rate = self._rate()
         for group in self._optimiser.param_groups:
             group["lr"] = rate
-        with_decoder = self.progress >= DECODER_FROM
+        stage = STAGES[int(self._stage[0])]
+        with_decoder = stage.with_decoder
         with torch.autocast(self._device.type, torch.bfloat16):
-            ctc, decoder = self._model.losses(batch, self._draw_plan(), with_decoder)
-            weight = 1.0 if not with_decoder else 0.5
-            loss = weight * ctc + decoder
+            phonemes, frames, ctc, answer = self._model.losses(batch, self._draw_plan(), with_decoder)
+            loss = phonemes + stage.frames * frames + 0.5 * ctc + (1.0 if with_decoder else 0.3) * answer
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 2.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         self._step += 1
+        self._loss += 0.01 * (float(phonemes.detach()) - self._loss)
         decay = min(EMA_DECAY, self._step / (self._step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), 1 - decay)
-        return float(ctc.detach()), float(decoder.detach())
+        return [float(x.detach()) for x in (phonemes, frames, ctc, answer)]
 
     def _draw_plan(self) -> AttentionPlan:
         mode = "rolling" if self._rng.random() < 0.75 else "window"
-        first = 0 if self._rng.random() < 0.4 else self._rng.randrange(30)
+        far = self._rng.random() < 0.6 and int(self._stage[0]) > 0
+        first = self._rng.randrange(30) if far else 0
         return AttentionPlan(mode, self._rng.randint(1, 8), first)  # type: ignore[arg-type]
 
     def _rate(self) -> float:
-        peak: float = self._options.lr
+        peak = float(self._options.lr)
         if self._step < WARMUP_STEPS:
             return peak * (self._step + 1) / WARMUP_STEPS
-        return peak * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress))))
+        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress)))
+        return float(peak * max(0.01, falling))
 
     def _move_stage(self) -> None:
-        self._stage[0] = next(i for i, (end, _) in enumerate(STAGES) if min(1.0, self.progress) < end)
+        stage = STAGES[int(self._stage[0])]
+        if self._loss < stage.until_loss or self.progress > stage.until_progress:
+            self._stage += 1
+            self._log(step=self._step, stage=int(self._stage[0]))
 
     def _check(self, check: DevCheck) -> None:
         began = time.monotonic()
@@ -200,6 +228,8 @@ class Trainer:
             "optimiser": self._optimiser.state_dict(),
             "step": self._step,
             "trained_s": self._trained_s,
+            "stage": int(self._stage[0]),
+            "loss": self._loss,
             "random": self._rng.getstate(),
         }
         fresh = self._state_path.with_suffix(".new")
@@ -212,6 +242,7 @@ class Trainer:
         self._average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._step, self._trained_s = state["step"], state["trained_s"]
+        self._stage[0], self._loss = state["stage"], state["loss"]
         version, internal, gauss = state["random"]
         self._rng.setstate((version, tuple(internal), gauss))
 
@@ -220,6 +251,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="what prepare wrote")
     parser.add_argument("--run", type=Path, required=True, help="state, log and checkpoint go here")
+    parser.add_argument("--start-from", type=Path, help="a state.pt whose weights a new run begins with")
     parser.add_argument("--minutes", type=float, default=120.0, help="of training, in all sittings")
     parser.add_argument("--steps", type=int, default=10**9, help="stop after so many")
     parser.add_argument("--lr", type=float, default=1.2e-3)
@@ -234,8 +266,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: list[str] | None = None) -> None:
+    options = parse_options(arguments)
     torch.set_num_threads(options.threads)
     trainer = Trainer(options)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -110,3 +110,11 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
+
+
+def token_id(tokenizer: Tokenizer, name: str) -> int:
+    """The id of a token by name; ValueError when the vocabulary lacks it."""
+    number = tokenizer.token_to_id(name)
+    if number is None:
+        raise ValueError(f"the vocabulary has no token {name}")
+    return int(number)
