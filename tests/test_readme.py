@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from scripts.readme_map import with_map
 from steno.streaming.audio_input import ENCODINGS, SAMPLE_RATES
 from steno.streaming.config import SessionOptions
 from steno.streaming.handshake import limits
@@ -69,3 +70,7 @@ def test_the_limits_shown_are_the_defaults() -> None:
                 SessionOptions().interval_ms,
                 SessionOptions().endpoint_ms,
             )
+
+
+def test_the_map_is_the_tree() -> None:
+    assert README == with_map(README), "run: python -m scripts.readme_map"
