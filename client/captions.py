@@ -15,6 +15,8 @@ from steno.streaming.protocol import Done, Final, Notice, Partial
 
 from .events import Event, Reconnected
 
+# A model may write anything; what would move the cursor or ring the bell is shown as the sign for "unknown".
+_UNPRINTABLE = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 _LIVE_LINES = 6  # more would push finals off a small terminal
 
 
@@ -70,7 +72,7 @@ class LiveCaptions:
             case Final():
                 self._open.pop(event.segment, None)
                 if event.text.strip():
-                    self._console.print(Text.assemble(_clock(event.start_ms), event.text.strip()))
+                    self._console.print(Text.assemble(_clock(event.start_ms), _printable(event.text.strip())))
             case Reconnected():
                 self._open.clear()
                 self.note(reconnected_words(event))
@@ -92,8 +94,8 @@ class LiveCaptions:
     def _line(self, partial: Partial) -> Text:
         return Text.assemble(
             _clock(partial.start_ms),
-            (partial.committed.lstrip(), "bold"),
-            (partial.tentative if partial.committed else partial.tentative.lstrip(), "dim"),
+            (_printable(partial.committed.lstrip()), "bold"),
+            (_printable(partial.tentative if partial.committed else partial.tentative.lstrip()), "dim"),
         )
 
 
@@ -119,9 +121,9 @@ class PlainCaptions:
     def show(self, event: Event) -> None:
         match event:
             case Final(text=text) if text.strip():
-                print(text.strip(), file=self._output, flush=True)
+                print(_printable(text.strip()), file=self._output, flush=True)
             case Partial(committed=committed, tentative=tentative) if self._partials:
-                print(f"~ {committed}|{tentative}", file=self._output, flush=True)
+                print(_printable(f"~ {committed}|{tentative}"), file=self._output, flush=True)
             case Notice(message=message):
                 self.note(message)
             case Reconnected():
@@ -138,6 +140,10 @@ def reconnected_words(event: Reconnected) -> str:
     missing = f"; {event.missing_ms / 1000:.1f} s of audio could not be sent again" if event.missing_ms else ""
     how = "resumed" if event.resumed else "a new session has begun"
     return f"connection lost ({event.reason}), reconnected: {how}{missing}"
+
+
+def _printable(text: str) -> str:
+    return text.translate(_UNPRINTABLE)
 
 
 def _clock(instant_ms: int) -> tuple[str, str]:

@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from scripts.terminal import Terminal
 from steno.client.captions import LiveCaptions, PlainCaptions, open_captions
 from steno.client.events import Event, Reconnected
 from steno.streaming.protocol import Done, Final, Notice, NoticeCode, Partial, SpeechEnd, SpeechStart
@@ -26,7 +27,7 @@ def final(text: str, *, segment: int = 0, start_ms: int = 0) -> Final:
 
 
 class Screen:
-    """What a terminal of 40 columns shows: enough of its control language for rich's live display."""
+    """What a terminal of 40 columns shows."""
 
     def __init__(self) -> None:
         self.output = io.StringIO()
@@ -36,27 +37,9 @@ class Screen:
 
     def lines(self) -> list[str]:
         """The visible lines, without styles."""
-        rows: list[str] = [""]
-        row = column = 0
-        text = self.output.getvalue()
-        while text:
-            character, text = text[0], text[1:]
-            if character == "\x1b":
-                sequence = text[1:].lstrip("0123456789;?")
-                code, argument, text = sequence[0], text[1 : len(text) - len(sequence)], sequence[1:]
-                if code == "A":
-                    row -= int(argument or 1)
-                elif code == "K":
-                    rows[row] = ""
-            elif character == "\n":
-                row, column = row + 1, 0
-                rows += [""] * (row + 1 - len(rows))
-            elif character == "\r":
-                column = 0
-            else:
-                rows[row] = rows[row][:column].ljust(column) + character + rows[row][column + 1 :]
-                column += 1
-        return [line.rstrip() for line in rows if line.strip()]
+        terminal = Terminal()
+        terminal.feed(self.output.getvalue())
+        return terminal.lines
 
 
 def show(*events: Event, partials: bool = True) -> Screen:
@@ -108,6 +91,14 @@ def test_a_long_utterance_shows_its_end() -> None:
     lines = show(partial(" ".join(words), "")).lines()
     assert len(lines) == 6
     assert lines[-1].endswith("word99")
+
+
+def test_what_would_move_the_cursor_is_not_sent_to_the_terminal() -> None:
+    evil = "safe\x1b[2J\x07\x9b text"
+    assert show(final(evil)).lines() == ["  0:00  safe\ufffd[2J\ufffd\ufffd text"]
+    out = io.StringIO()
+    PlainCaptions(out, out, partials=True).show(partial(evil, ""))
+    assert out.getvalue() == "~ safe\ufffd[2J\ufffd\ufffd text|\n"
 
 
 def test_brackets_in_the_text_are_text() -> None:
