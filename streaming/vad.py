@@ -84,7 +84,7 @@ class WebrtcVad:
 
     def classify(self, samples: Samples) -> list[bool]:
         """See `Vad.classify`."""
-        pcm = (np.clip(samples, -1, 1) * 32767).astype(np.int16).tobytes()
+        pcm = (np.minimum(np.maximum(samples, -1), 1) * 32767).astype(np.int16).tobytes()
         size = 2 * FRAME
         answers = []
         for index, level in enumerate(levels_db(samples).tolist()):

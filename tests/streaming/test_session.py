@@ -1,5 +1,9 @@
 """The session as its server drives it: messages in, messages and work out, one behaviour per test."""
 
+import gc
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
+
 import numpy as np
 import pytest
 
@@ -629,3 +633,38 @@ class TestLogprobs:
             wire.Token(text=" yes", logprob=-0.4),
         )
         assert final.tokens == (tokens if asked else None)
+
+
+def held_bytes(root: object) -> int:
+    """Memory of all objects that can be reached from `root`, but for code and types."""
+    seen: dict[int, object] = {}
+    found = [root]
+    while found:
+        each = found.pop()
+        if id(each) not in seen and not isinstance(each, type | ModuleType | FunctionType | BuiltinFunctionType):
+            seen[id(each)] = each
+            found += gc.get_referents(each)
+    return sum(sys.getsizeof(each) for each in seen.values())
+
+
+def test_an_hour_leaves_nothing_behind() -> None:
+    session = started(token="t1", start=wire.Start(interval_ms=1000))
+    utterance, pause = speech(3000), silence(1000)
+
+    def talk(minutes: int) -> int:
+        """Returns the bytes that are held afterwards."""
+        for _ in range(15 * minutes):
+            for message in (utterance, pause):
+                session.receive_audio(message)
+                for work in session.work_to_run():
+                    if isinstance(work, Update | Finish):
+                        said = Said("word " * 9, 48_000, final=isinstance(work, Finish))
+                        session.receive_hypothesis(work.segment, said)
+                assert len(session.messages_to_send()) <= 6
+        return held_bytes(session)
+
+    early, late = talk(minutes=10), talk(minutes=50)
+    assert 50_000 < early < 500_000
+    assert abs(late - early) < 5000
+    assert session.waiting == session.backlog == 0
+    assert session.position == 3600 * 1000 * MS
