@@ -15,13 +15,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from steno.models.recognizer import Hypothesis, StreamOptions
 
 from .config import EngineOptions
+from .engine_door import Deliver, EngineFull, EngineSession, EngineStopped
 from .metrics import Metrics
 from .pace import Pace
 from .scheduler import Scheduler
@@ -46,45 +47,6 @@ MAX_FINAL_STEPS = 64
 """A final that is not ready after this many steps counts as failed: no stream may keep the thread for ever."""
 
 S = TypeVar("S")
-
-
-class EngineFull(Exception):
-    """The inbox is at its bound; nothing of what was submitted was taken."""
-
-
-class EngineStopped(Exception):
-    """The engine was stopped or its thread ended by a fault."""
-
-
-Deliver: TypeAlias = Callable[[Result], None]
-
-
-class EngineSession(Protocol):
-    """One session's door to the engine. Any thread may use it."""
-
-    def submit(self, work: Sequence[Work]) -> None:
-        """Hand over work, all of it or (raising EngineFull or EngineStopped) none. Never blocks."""
-
-    def disconnect(self) -> None:
-        """Cancel whatever is open and deliver nothing more. May be called twice."""
-
-
-class EngineLike(Protocol):
-    """What servers need of an engine, whatever its recognizer's state type is."""
-
-    @property
-    def ready(self) -> bool:
-        """Warmed up and running."""
-
-    @property
-    def alive(self) -> bool:
-        """Neither stopped nor ended by a fault."""
-
-    def busy_s(self) -> float:
-        """For how long the present step has been running; 0 between steps."""
-
-    def connect(self, deliver: Deliver, *, bulk: bool = False) -> EngineSession:
-        """Join; `deliver` is called on the engine's thread and must not block or raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +186,7 @@ class Engine(Generic[S]):
         self._take_inbox()
         now = self._clock()
         self._spread_load(now)
-        batch = self._scheduler.next_batch(now)
+        batch = self._scheduler.next_batch(now, self._pace.room)
         if batch:
             self._step(batch, now)
         due = self._scheduler.next_due()
@@ -290,14 +252,14 @@ class Engine(Generic[S]):
         elif key not in self._open:
             return  # it failed before; the session was told, and what it sent since is of no use
         elif isinstance(work, FeedAudio):
-            self._stepper.feed(key, work.samples)
             self._metrics.audio_seconds.inc(len(work.samples) / SAMPLE_RATE)
+            self._check(key, self._stepper.feed(key, work.samples))
         elif isinstance(work, Update):
             self._ask_update(key, member, work.interval_ms, now)
         elif isinstance(work, Finish):
             self._open[key].asked = now
-            self._stepper.finish(key)
             self._scheduler.ask_final(key, now)
+            self._check(key, self._stepper.finish(key))
         else:
             assert isinstance(work, Cancel)
             self._metrics.streams_cancelled.inc()
@@ -347,7 +309,8 @@ class Engine(Generic[S]):
         outcomes = self._stepper.step(batch)
         self._step_began = None
         ended = self._clock()
-        self._pace.ran(started, ended)
+        updates_only = not any(key in self._stepper and self._stepper.finished(key) for key in batch)
+        self._pace.ran(started, ended, len(batch) if updates_only else 0)
         self._metrics.batch.observe(len(batch))
         self._metrics.step_seconds.observe(ended - started)
         self._metrics.step_failures.inc(self._stepper.failures - failures)
@@ -373,6 +336,10 @@ class Engine(Generic[S]):
         self._metrics.final_wait_seconds.observe(now - opened.asked)
         self._close(key)
         self._deliver(opened.member, HypothesisReady(opened.segment, hypothesis))
+
+    def _check(self, key: _StreamKey, failed: StepFailed | None) -> None:
+        if failed is not None:
+            self._fail(key, failed.reason)
 
     def _fail(self, key: _StreamKey, reason: str) -> None:
         opened = self._open[key]

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from .engine import EngineFull, EngineLike, EngineStopped
+from .engine_door import EngineFull, EngineLike, EngineStopped
 from .metrics import Metrics
 from .protocol import ErrorCode, ProtocolError
 from .session import Session

@@ -1,25 +1,32 @@
-"""How far update intervals are stretched so that the model thread keeps room for finals.
+"""How far update intervals are stretched, and how many updates share a step, so that finals find the thread free.
 
 Knows how long the model was busy, from the instants it is told. Refuses to know streams, sessions and the clock.
 
 A thread that is busy all the time makes every final wait for somebody's partial. So the stretch climbs a table of
 factors, one rung per window, while the busy share of the last window is above `widen_above`; it goes down when the
 share predicted for the rung below stays under `narrow_below` (the gap between the two keeps it from swinging).
+
+A final that comes during a step waits for its end. So a step over updates takes no more streams than fit into a
+budget of time, by what a stream cost lately: dozens where a batch is nearly free, one where each stream takes long.
 """
 
 from collections import deque
 from dataclasses import dataclass
+
+_SMOOTHING = 0.3
+_UNMEASURED_ROOM = 4  # the first step measures; a batch is never dearer per stream than one alone
 
 FACTORS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PaceRule:
-    """The numbers of the rule; shares are fractions of `window_s` seconds."""
+    """The numbers of the rule; shares are fractions of `window_s` seconds, `step_s` is the budget of one step."""
 
     window_s: float = 2.0
     widen_above: float = 0.9
     narrow_below: float = 0.7
+    step_s: float = 0.25
 
 
 class Pace:
@@ -30,12 +37,26 @@ class Pace:
         self._rung = 0
         self._changed: float | None = None
         self._steps: deque[tuple[float, float]] = deque()
+        self._stream_s: float | None = None
 
-    def ran(self, started: float, ended: float) -> None:
-        """Count one step of the model, from `started` to `ended` (seconds)."""
+    def ran(self, started: float, ended: float, updates: int) -> None:
+        """Count one step of the model, from `started` to `ended` (seconds); `updates`: its streams, 0 where some of
+        them were finals, which cost more.
+        """
         if self._changed is None:
             self._changed = started
         self._steps.append((started, ended))
+        if updates:
+            stream_s = (ended - started) / updates
+            last = stream_s if self._stream_s is None else self._stream_s
+            self._stream_s = last + _SMOOTHING * (stream_s - last)
+
+    @property
+    def room(self) -> int:
+        """How many updates fit into one step; at least 1."""
+        if not self._stream_s:
+            return _UNMEASURED_ROOM
+        return max(1, int(self._rule.step_s / self._stream_s))
 
     def busy_share(self, now: float) -> float:
         """Share of the last window in which the model ran: 0 to 1."""

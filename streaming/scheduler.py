@@ -103,9 +103,12 @@ class Scheduler(Generic[Key]):
         """The interval that a session which wants `interval_s` gets at present."""
         return max(interval_s, min(interval_s * self.factor, self._max_interval_s))
 
-    def next_batch(self, now: float) -> list[Key]:
-        """Take what must run now, most urgent first; empty when nothing is due."""
-        batch = self._choose(now)[: self._max_batch]
+    def next_batch(self, now: float, max_updates: int | None = None) -> list[Key]:
+        """Take what must run now, most urgent first; empty when nothing is due.
+
+        `max_updates` (1 or more) bounds the updates in it, not the finals.
+        """
+        batch = self._choose(now, max_updates)[: self._max_batch]
         for key in batch:
             ticket = self._tickets[key]
             ticket.update_asked = ticket.final_asked = None
@@ -129,7 +132,7 @@ class Scheduler(Generic[Key]):
         spacing = ticket.interval_s * _SPACING if self.factor == 1.0 else self.stretched(ticket.interval_s)
         return max(ticket.update_asked, ticket.stepped + spacing)
 
-    def _choose(self, now: float) -> list[Key]:
+    def _choose(self, now: float, max_updates: int | None) -> list[Key]:
         finals: list[tuple[float, Key]] = []
         bulk: list[tuple[float, Key]] = []
         updates: list[tuple[float, Key]] = []
@@ -146,7 +149,7 @@ class Scheduler(Generic[Key]):
         self._bulk_went_last = False
         if finals:
             updates = [(deadline, key) for deadline, key in updates if deadline <= now]
-        return [key for _, key in sorted(finals, key=_instant) + sorted(updates, key=_instant)]
+        return [key for _, key in sorted(finals, key=_instant) + sorted(updates, key=_instant)[:max_updates]]
 
     def _bulk_may_go(self, asked: float, now: float, *, live: bool) -> bool:
         patient = asked + self._bulk_patience_s > now

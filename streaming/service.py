@@ -11,7 +11,7 @@ from pathlib import Path
 from .admission import Admission
 from .auth import Credentials, KeyRing, origin_admitted, read_keys
 from .config import ServerOptions, SessionOptions
-from .engine import EngineLike
+from .engine_door import EngineLike
 from .metrics import Metrics
 from .waiting_room import WaitingRoom
 

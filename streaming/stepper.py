@@ -81,18 +81,22 @@ class Stepper(Generic[Key, S]):
         self._streams[key] = _Stream(options, state)
         return None
 
-    def feed(self, key: Key, samples: Samples) -> None:
-        """Queue audio: float32, mono, 16 kHz, any length."""
+    def feed(self, key: Key, samples: Samples) -> StepFailed | None:
+        """Queue audio: float32, mono, 16 kHz, any length. The failure, and no stream, when it is refused."""
         stream = self._streams[key]
         assert not stream.finished, key
         stream.audio.append(samples)
-        self._recognizer.feed(stream.state, samples)
+        return self._fed(key, samples, final=False)
 
-    def finish(self, key: Key) -> None:
-        """No more audio comes: steps from now on work towards the final."""
-        stream = self._streams[key]
-        stream.finished = True
-        self._recognizer.feed(stream.state, _NOTHING, final=True)
+    def finish(self, key: Key) -> StepFailed | None:
+        """No more audio comes: steps from now on work towards the final. Fails as `feed` does."""
+        self._streams[key].finished = True
+        return self._fed(key, _NOTHING, final=True)
+
+    def _fed(self, key: Key, samples: Samples, *, final: bool) -> StepFailed | None:
+        state = self._streams[key].state
+        failed = self._attempt("feeding a stream", lambda: self._recognizer.feed(state, samples, final=final))
+        return None if failed is None else self._give_up(key, failed)
 
     def finished(self, key: Key) -> bool:
         """True after `finish`."""
@@ -102,7 +106,7 @@ class Stepper(Generic[Key, S]):
         """Free the stream; unknown keys are fine."""
         stream = self._streams.pop(key, None)
         if stream is not None:
-            self._recognizer.close(stream.state)
+            self._attempt("closing a stream", lambda: self._recognizer.close(stream.state))
 
     def step(self, keys: Sequence[Key]) -> list[tuple[Key, Outcome]]:
         """One outcome per key, in order. Streams that failed are closed; finals are left to the caller to close."""

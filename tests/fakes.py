@@ -88,6 +88,8 @@ class FakeRecognizer:
     def feed(self, stream: FakeStream, samples: NDArray[np.float32], *, final: bool = False) -> None:
         assert stream.stream_id in self.open_streams, "fed after close"
         assert not stream.finished, "fed after the final"
+        if not np.isfinite(samples).all():
+            raise ValueError("samples are not finite")
         stream.audio.append(samples)
         stream.finished = final
 

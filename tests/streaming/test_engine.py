@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from steno.streaming.config import EngineOptions
-from steno.streaming.engine import Engine, EngineFull, EngineSession, EngineStopped
+from steno.streaming.engine import Engine
+from steno.streaming.engine_door import EngineFull, EngineSession, EngineStopped
 from steno.streaming.metrics import Metrics
 from steno.streaming.work import (
     Cancel,
@@ -137,12 +138,12 @@ def test_a_client_faster_than_its_interval_is_slowed() -> None:
 
 def test_streams_of_several_sessions_share_a_step() -> None:
     house = House()
-    talkers = [house.join() for _ in range(5)]
+    talkers = [house.join() for _ in range(4)]
     for index, talker in enumerate(talkers):
         talker.say(tone(0.1 * (index + 1), 0.1))
     house.settle()
     assert len(house.recognizer.steps) == 1
-    assert [talker.texts for talker in talkers] == [[(0, f"w{100 * (index + 1)}", False)] for index in range(5)]
+    assert [talker.texts for talker in talkers] == [[(0, f"w{100 * (index + 1)}", False)] for index in range(4)]
 
 
 def test_a_final_overtakes_waiting_partials() -> None:
@@ -306,6 +307,40 @@ def test_under_load_intervals_widen_and_sessions_are_told_and_come_back() -> Non
         talker.door.disconnect()
     talk(talkers[:3], 20.0)
     assert all(talker.of(LoadChanged)[-1] == LoadChanged(500) for talker in talkers[:3])
+
+
+def test_a_final_waits_for_one_step_of_bounded_length() -> None:
+    """Sixteen talkers, each update takes 0.1 s of model; a step over all of them would take 1.6 s."""
+    house = House(step_cost_s=0.0, stream_cost_s=0.1, options=EngineOptions(max_batch=32))
+    crowd = [house.join() for _ in range(16)]
+    for talker in crowd:
+        talker.say(tone(0.1, 0.1))
+    worst = 0.0
+    for number in range(40):
+        for talker in crowd:
+            talker.door.submit([Update(0, 500)])
+        house.engine.turn()
+        quick = house.join()
+        asked = house.clock()
+        quick.say(tone(0.2, 0.1), finish=True)
+        while not quick.texts:
+            house.engine.turn()
+        if number > 10:  # it has measured what an update costs
+            worst = max(worst, house.clock() - asked)
+        quick.door.disconnect()
+    assert worst <= 0.31  # the final itself, and the overdue updates that ride along
+    assert all(len(talker.texts) >= 3 for talker in crowd)
+
+
+def test_audio_that_the_recognizer_refuses_fails_that_stream() -> None:
+    house = House()
+    sick, well = house.join(), house.join()
+    sick.say(np.full(1600, np.nan, np.float32), finish=True)
+    well.say(tone(0.1, 0.1), finish=True)
+    house.settle()
+    assert sick.results == [StreamFailed(0, "the model failed on this utterance (ValueError)")]
+    assert well.texts == [(0, "w100", True)]
+    assert house.recognizer.open_streams == {}
 
 
 def test_uploaded_files_let_live_sessions_go_first() -> None:

@@ -10,7 +10,7 @@ def run(pace: Pace, begin: float, seconds: float, busy: float) -> list[float]:
     factors = []
     for tick in range(round(seconds * 10)):
         start = begin + tick * 0.1
-        pace.ran(start, start + 0.1 * busy)
+        pace.ran(start, start + 0.1 * busy, 1)
         factors.append(pace.factor(start + 0.1))
     return factors
 
@@ -51,7 +51,27 @@ def test_an_idle_engine_starts_afresh() -> None:
 
 def test_busy_share_counts_only_the_window() -> None:
     pace = Pace(PaceRule(window_s=2.0))
-    pace.ran(0.0, 5.0)
+    pace.ran(0.0, 5.0, 1)
     assert pace.busy_share(5.0) == pytest.approx(1.0)
     assert pace.busy_share(6.0) == pytest.approx(0.5)
     assert pace.busy_share(9.0) == 0.0
+
+
+def test_as_many_updates_share_a_step_as_fit_its_budget() -> None:
+    pace = Pace(PaceRule(step_s=0.25))
+    assert pace.room == 4, "before anything was measured"
+    for _ in range(20):
+        pace.ran(0.0, 0.4, 4)
+    assert pace.room == 2
+    for _ in range(20):
+        pace.ran(0.0, 3.0, 2)
+    assert pace.room == 1, "one always goes"
+    for _ in range(40):
+        pace.ran(0.0, 0.03, pace.room)
+    assert pace.room > 100, "where a batch is nearly free it grows"
+
+
+def test_finals_say_nothing_of_what_an_update_costs() -> None:
+    pace = Pace()
+    pace.ran(0.0, 9.0, 0)
+    assert pace.room == 4

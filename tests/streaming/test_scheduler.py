@@ -108,6 +108,16 @@ def test_the_batch_is_bounded_and_the_rest_comes_next() -> None:
     assert batches == [["a", "b"], ["c", "d"], ["e"], []]
 
 
+def test_updates_may_be_bounded_more_tightly_than_finals() -> None:
+    scheduler = make(*"abcdef")
+    for key in "abc":
+        scheduler.ask_update(key, 0.0, 0.5)
+    for key in "def":
+        scheduler.ask_final(key, 9.0)
+    assert scheduler.next_batch(9.0, max_updates=1) == ["d", "e", "f", "a"]
+    assert scheduler.next_batch(9.0, max_updates=1) == ["b"]
+
+
 def test_bulk_waits_for_live_work() -> None:
     scheduler = make("file", "live", bulk=("file",))
     scheduler.ask_final("file", 0.0)
