@@ -91,7 +91,8 @@ class EncoderConfig:
     @property
     def left_context_tokens(self) -> int:
         """Tokens kept in the rolling cache: those whose audio starts within the left context."""
-        return self.tokens(self.left_context_frames - self.left_context_frames % CONV_STRIDE)
+        whole, rest = divmod(self.left_context_frames, self.chunk_frames)
+        return (whole + 1) * self.chunk_tokens - conv_output_length(self.chunk_frames - rest)
 
     @property
     def conv_features(self) -> int:
