@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from steno.models.checkpoint import load_network
 from steno.models.decoder import Row
@@ -81,6 +82,17 @@ def test_logits_and_ids_equal_the_reference(pair: Pair, length_s: float, context
     ours = pair.ours.step_logits(samples, context, language, greedy.ids)[: greedy.logits.shape[0]]
     assert (ours - greedy.logits).abs().max() <= LOGITS_TOLERANCE
     assert ours.argmax(1)[: len(greedy.ids)].tolist() == greedy.ids
+
+
+def test_the_plain_attention_kernel_gives_the_same(pair: Pair) -> None:
+    """Windows and causality come from how rows are cut and masked, not from what a fused kernel honours."""
+    samples = clip(20.4562)
+    greedy = pair.reference.greedy(samples, STEPS)
+    with sdpa_kernel(SDPBackend.MATH):
+        encoded = pair.ours.encode(samples)
+        logits = pair.ours.step_logits(samples, "", None, greedy.ids)[: greedy.logits.shape[0]]
+    assert (encoded - pair.reference.encode(samples)).abs().max() <= ENCODER_TOLERANCE
+    assert (logits - greedy.logits).abs().max() <= LOGITS_TOLERANCE
 
 
 def test_unequal_clips_in_one_batch_are_encoded_as_alone(pair: Pair) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,3 +42,11 @@ def test_ids_equal_the_reference(folders: tuple[Path, Path], context: str, langu
         assert list(alone.token_ids) == expected
         assert alone.truncated == (len(expected) == STEPS)
         assert (together.token_ids, together.text) == (alone.token_ids, alone.text)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_answers(folders: tuple[Path, Path], dtype: torch.dtype) -> None:
+    recognizer = Recognizer.load(folders[0], dtype=dtype)
+    answers = recognizer.transcribe([clip(9.1), clip(0.73)], max_new_tokens=STEPS)
+    assert all(answer.token_ids for answer in answers)
+    assert all(math.isfinite(logprob) for answer in answers for logprob in answer.logprobs)
