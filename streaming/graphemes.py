@@ -16,12 +16,10 @@ def is_boundary(text: str, index: int) -> bool:
     if index <= 0 or index >= len(text):
         return True
     before, after = text[index - 1], text[index]
-    if after in _EXTENDERS or unicodedata.category(after).startswith("M"):
+    if _extends(after):
         return False
     if before == _ZWJ or (after.isalpha() and _joins_next(text, index - 1)):
         return False
-    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":
-        return False  # skin tones and tag characters
     if before == "\r" and after == "\n":
         return False
     if _is_flag_letter(before) and _is_flag_letter(after):
@@ -43,11 +41,21 @@ def boundary_at_or_before(text: str, index: int) -> int:
 
 def _joins_next(text: str, index: int) -> bool:
     """True if the marks that end at `index` have a virama among them, which ties the letter after them on."""
-    while index >= 0 and (text[index] in _EXTENDERS or unicodedata.category(text[index]).startswith("M")):
+    while index >= 0 and _extends(text[index]):
         if unicodedata.combining(text[index]) == _VIRAMA:
             return True
         index -= 1
     return False
+
+
+def _extends(char: str) -> bool:
+    """True for what only ever continues a character: marks, joiners, skin tones, tag characters."""
+    return (
+        char in _EXTENDERS
+        or unicodedata.category(char).startswith("M")
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+        or "\U000e0020" <= char <= "\U000e007f"
+    )
 
 
 def _is_flag_letter(char: str) -> bool:

@@ -102,7 +102,7 @@ class Transcript:
     def _on_committed(self, text: str) -> str:
         """`text` with its beginning replaced by the committed text."""
         committed = self.committed
-        if text.startswith(committed):
+        if text.startswith(committed) and is_boundary(text, len(committed)):
             return text
         rest = text[_aligned_prefix(committed, text) :]
         if committed[-1:].isspace():
