@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from steno.streaming.protocol import Done, Final, Notice, Partial
+from steno.streaming.protocol import Final, Notice, Partial
 
 from .events import Event, Reconnected
 
@@ -59,12 +59,14 @@ class LiveCaptions:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """What never became final stays on the screen, as it was."""
-        for partial in self._open.values():
-            self._console.print(self._line(partial))
-        self._live.update(Text(), refresh=True)
-        self._live.stop()
+        with self._console:
+            self._live.update(Text(), refresh=True)
+            self._live.stop()
+            for _, partial in sorted(self._open.items()):
+                self._console.print(self._line(partial))
 
     def show(self, event: Event) -> None:
+        lines: list[Text] = []
         match event:
             case Partial():
                 if self._partials:
@@ -72,18 +74,20 @@ class LiveCaptions:
             case Final():
                 self._open.pop(event.segment, None)
                 if event.text.strip():
-                    self._console.print(Text.assemble(_clock(event.start_ms), _printable(event.text.strip())))
+                    lines.append(Text.assemble(_clock(event.start_ms), _printable(event.text.strip())))
             case Reconnected():
                 self._open.clear()
-                self.note(reconnected_words(event))
+                lines.append(_noted(reconnected_words(event)))
             case Notice():
-                self.note(event.message)
-            case Done():
-                pass
-        self._live.update(self._picture(), refresh=True)
+                lines.append(_noted(event.message))
+        # The picture first: what is printed above it draws it again. All in one write, so that nothing flickers.
+        with self._console:
+            self._live.update(self._picture(), refresh=True)
+            for line in lines:
+                self._console.print(line)
 
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="yellow"))
+        self._console.print(_noted(text))
 
     def _picture(self) -> Text:
         lines: list[Text] = []
@@ -142,10 +146,14 @@ def reconnected_words(event: Reconnected) -> str:
     return f"connection lost ({event.reason}), reconnected: {how}{missing}"
 
 
+def _noted(text: str) -> Text:
+    return Text(_printable(text), style="yellow")
+
+
 def _printable(text: str) -> str:
     return text.translate(_UNPRINTABLE)
 
 
 def _clock(instant_ms: int) -> tuple[str, str]:
     minutes, seconds = divmod(instant_ms // 1000, 60)
-    return f"{minutes:3}:{seconds:02}  ", "dim cyan"
+    return f"{minutes:3}:{seconds:02}  ", "cyan"

@@ -2,8 +2,9 @@
 
     scripts/capture_demo.py --into README.md scripts/demo
 
-Each change of the last lines becomes a line with its time; what scrolls up to stay is written once. With `--into`, the
-block between `<!-- demo -->` and `<!-- /demo -->` of that file is replaced. Exits with the command's status.
+Each change of the screen becomes a line with its time; dim text, which may still change, stands in ⟨brackets⟩. With
+`--into`, what stands between `<!-- demo:begin -->` and `<!-- demo:end -->` in that file is replaced. Exits with the
+command's status.
 """
 
 import argparse
@@ -23,7 +24,7 @@ except ImportError:  # run as a script: this folder is the path
     from terminal import Terminal  # type: ignore[import-not-found,no-redef]
 
 COLUMNS = 100
-BLOCK = re.compile(r"(<!-- demo -->\n).*?(<!-- /demo -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- demo:begin -->\n).*?(<!-- demo:end -->)", re.DOTALL)
 
 
 def screens(process: subprocess.Popen[bytes], main: int) -> Iterator[tuple[float, list[str]]]:
@@ -32,7 +33,7 @@ def screens(process: subprocess.Popen[bytes], main: int) -> Iterator[tuple[float
     try:
         while output := os.read(main, 65536):
             terminal.feed(decoder.decode(output))
-            yield time.monotonic() - started, terminal.lines
+            yield time.monotonic() - started, terminal.marked_lines
     except OSError:
         pass  # how Linux tells that the other side of a pseudo-terminal is closed
     process.wait()
@@ -71,7 +72,7 @@ def main() -> int:
         return status
     text = options.into.read_text(encoding="utf-8")
     if not BLOCK.search(text):
-        print(f"{options.into} has no block between <!-- demo --> and <!-- /demo -->", file=sys.stderr)
+        print(f"{options.into} has no block between <!-- demo:begin --> and <!-- demo:end -->", file=sys.stderr)
         return 1
     block = f"```text\n{transcript}```\n"
     options.into.write_text(BLOCK.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")

@@ -72,6 +72,29 @@ def test_a_final_scrolls_up_and_takes_its_partial_with_it() -> None:
     assert screen.lines() == ["  0:00  One three.", "  1:05  four"]
 
 
+def test_no_write_shows_a_final_together_with_its_own_partial() -> None:
+    """It was so once: what is printed above a live display draws the old display again."""
+
+    class Writes(io.StringIO):
+        def __init__(self) -> None:
+            super().__init__()
+            self.terminal = Terminal()
+            self.screens: list[list[str]] = []
+
+        def write(self, text: str) -> int:
+            self.terminal.feed(text)
+            self.screens.append(self.terminal.lines)
+            return len(text)
+
+    writes = Writes()
+    with LiveCaptions(Console(file=writes, force_terminal=True, width=40, height=20)) as captions:
+        captions.show(partial("one", " tree"))
+        captions.show(final("One three."))
+        captions.show(partial("", "four", segment=1))
+    shown = [screen for i, screen in enumerate(writes.screens) if screen and screen != writes.screens[i - 1]]
+    assert shown == [["  0:00  one tree"], ["  0:00  One three."], ["  0:00  One three.", "  0:00  four"]]
+
+
 def test_segments_that_overlap_are_shown_in_order() -> None:
     screen = show(
         partial("one", "", segment=0),

@@ -16,6 +16,13 @@ def test_a_terminal_overwrites_erases_and_goes_up() -> None:
     assert terminal.lines == ["one", "Three"]
 
 
+def test_dim_text_can_be_marked() -> None:
+    terminal = Terminal()
+    terminal.feed("\x1b[1mone\x1b[0m\x1b[2;36m two\x1b[0m three\n\x1b[2m\x1b[0mfour")
+    assert terminal.lines == ["one two three", "four"]
+    assert terminal.marked_lines == ["one⟨ two⟩ three", "four"]
+
+
 def test_an_unknown_sequence_does_not_hold_the_screen_up() -> None:
     terminal = Terminal()
     terminal.feed("\x1bZ" + "x" * 40)
@@ -48,12 +55,12 @@ def test_the_command_has_a_terminal_and_its_status_is_kept() -> None:
 
 def test_the_block_of_a_file_is_replaced_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- demo -->\nold\n<!-- /demo -->\nafter\n")
+    readme.write_text("before\n<!-- demo:begin -->\nold\n<!-- demo:end -->\nafter\n")
     monkeypatch.setattr(sys, "argv", ["capture_demo.py", "--into", str(readme), "echo", "hello"])
     assert capture_demo.main() == 0
     text = readme.read_text()
-    assert text.startswith("before\n<!-- demo -->\n```text\n$ echo hello\n")
-    assert text.endswith("hello\n```\n<!-- /demo -->\nafter\n")
+    assert text.startswith("before\n<!-- demo:begin -->\n```text\n$ echo hello\n")
+    assert text.endswith("hello\n```\n<!-- demo:end -->\nafter\n")
     assert "old" not in text
 
 
