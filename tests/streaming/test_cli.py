@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from steno.streaming import cli
 from steno.streaming.config import ServerOptions
 from steno.streaming.protocol import Done, Final, Partial, Start, Stop
 from tests.client.fake_server import FakeServer, Peer, Script, ready
+from tests.steno_process import SAMPLES, serve
+from tests.steno_process import steno as run_steno
 
 FINAL = Final(segment=0, text="Hello there.", start_ms=0, end_ms=400, seq=1)
 DONE = Done(audio_ms=500, segments=1, seq=2)
@@ -272,3 +275,19 @@ def test_serve_says_where_to_look_and_what_to_try() -> None:
     moved = cli.announcement(ServerOptions(host="10.0.0.1", tls_cert="c.pem", tls_key="k.pem"), "tiny", 9000)
     assert "https://10.0.0.1:9000/" in moved
     assert "steno mic --url wss://10.0.0.1:9000\n" in moved
+
+
+def test_the_bundled_model_hears_a_real_recording_live_and_offline(tmp_path: Path) -> None:
+    """Processes as people run them: `serve` and `stream` at real-time speed, `transcribe` beside them."""
+    clip = SAMPLES / "09-pv-wake.opus"
+    saved = tmp_path / "talk.json"
+    with serve() as address:
+        done = run_steno("stream", clip, "--url", address, "--partials", "--save", saved)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "computer"
+    assert lines[0].startswith("~ "), "a partial comes before the final"
+    (segment,) = (each for each in json.loads(saved.read_text())["segments"] if each["text"])
+    assert (segment["text"], segment["language"]) == ("computer", "English")
+    offline = run_steno("transcribe", clip)
+    assert (offline.returncode, offline.stdout) == (0, "computer\n")
