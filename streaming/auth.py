@@ -6,6 +6,7 @@ sessions, and what refusal looks like on any wire: callers answer in their own p
 
 import hashlib
 import hmac
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,12 @@ class KeyRing:
     def open(self) -> bool:
         """True when no key is needed."""
         return not self._digests
+
+    def derived_secret(self, purpose: str) -> bytes:
+        """A secret that whoever has the same keys derives too; without keys a random one."""
+        if self.open:
+            return secrets.token_bytes(32)
+        return hmac.digest(b"".join(sorted(self._digests)), purpose.encode(), "sha256")
 
     def admits(self, credentials: Credentials) -> bool:
         """Whether one of the presented keys is accepted. The time taken does not depend on how much of it fits."""

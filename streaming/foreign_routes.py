@@ -3,9 +3,10 @@
 from starlette.routing import BaseRoute
 
 from .openai_http import http_routes
+from .openai_realtime_endpoint import realtime_routes
 from .service import Service
 
 
 def foreign_routes(service: Service) -> list[BaseRoute]:
     """All of them, over the given service."""
-    return [*http_routes(service)]
+    return [*http_routes(service), *realtime_routes(service)]

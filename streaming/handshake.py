@@ -15,12 +15,14 @@ class Languages:
     codes: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, name: str) -> str:
-        """The English name for a name or code in any case. Without `names` every name is taken as it is.
+        """The English name for a name or code in any case, a region (`en-US`) or not. Without `names` every name is
+        taken as it is.
 
         Raises:
             ProtocolError: UNKNOWN_LANGUAGE.
         """
-        wanted = self.codes.get(name.strip().lower(), name.strip())
+        code = name.strip().lower().replace("_", "-")
+        wanted = self.codes.get(code) or self.codes.get(code.partition("-")[0]) or name.strip()
         if not self.names:
             return wanted
         for known in self.names:

@@ -33,6 +33,11 @@ from .transport import HttpProtocol, SocketProtocol
 
 logger = logging.getLogger(__name__)
 
+LARGEST_FRAME_BYTES = 22 << 20
+"""15 MiB of audio in base64, the most that OpenAI's clients may send in one frame. What each endpoint takes is its own
+affair; up to this it can say what is wrong.
+"""
+
 STALLED_AFTER_S = 60.0
 """A step of the model that runs for longer means that the process is sick."""
 
@@ -100,7 +105,7 @@ class Server(uvicorn.Server):
                 app,
                 http=HttpProtocol,
                 ws=SocketProtocol,
-                ws_max_size=2 * service.session_options.max_message_bytes,  # up to this the session says what is wrong
+                ws_max_size=max(LARGEST_FRAME_BYTES, 2 * service.session_options.max_message_bytes),
                 ws_per_message_deflate=False,  # audio does not shrink, and each context costs memory
                 ws_ping_interval=options.ping_interval_s,
                 ws_ping_timeout=options.ping_interval_s,
