@@ -4,9 +4,9 @@ Knows which file types a browser may fetch and the headers that go with a page t
 know what is in the files.
 """
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -25,8 +25,8 @@ MEDIA_TYPES = {
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; media-src 'self' blob:; "
-        "style-src 'self' 'unsafe-inline'; script-src 'self' 'unsafe-inline' blob:; worker-src 'self' blob:; "
+        "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self' ws: wss:; "
+        "img-src 'self' data:; media-src 'self' blob:; "
         "frame-ancestors 'self'; base-uri 'none'"
     ),
     "Permissions-Policy": "microphone=(self)",
@@ -36,16 +36,16 @@ HEADERS = {
 }
 
 
-async def page(request: Request) -> Response:
-    """One file of `web/`; `/` is `index.html`. 404 for whatever is not there or not of a known type."""
-    name = request.path_params.get("name", "") or "index.html"
-    path = (WEB / name).resolve()
-    media_type = MEDIA_TYPES.get(path.suffix)
-    if media_type is None or not path.is_relative_to(WEB.resolve()) or not path.is_file():
-        raise HTTPException(404, f"no page {name!r} here")
-    return FileResponse(path, media_type=media_type, headers=HEADERS)
+def page_routes(folder: Path = WEB) -> list[Route]:
+    """One route for each file of `folder` that has a known type; `/` is `index.html`."""
+    files = {path.name: path for path in folder.iterdir() if path.suffix in MEDIA_TYPES}
+    if "index.html" in files:
+        files[""] = files["index.html"]
+    return [Route(f"/{name}", _served(path)) for name, path in files.items()]
 
 
-def page_routes() -> list[Route]:
-    """Catch-all: to be put behind every other route."""
-    return [Route("/", page), Route("/{name:path}", page)]
+def _served(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def page(request: Request) -> Response:
+        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=HEADERS)
+
+    return page
