@@ -49,8 +49,9 @@ class Hypothesis:
     """What the model says of an utterance so far.
 
     `token_ids` is everything generated, without the end token; `token_ends[i]` the length of the part of `text` made of
-    whole characters after token i (0 for the language tag); `logprobs` natural, one per token. `truncated`: cut at the
-    token limit or at a repetition loop.
+    whole characters after token i (0 for the language tag); `logprobs` natural, one per token. `samples_seen`: samples
+    fed when audio was last encoded; an encoder that takes blocks leaves it where it was until the next one is whole.
+    `truncated`: cut at the token limit or at a repetition loop.
     """
 
     stream_id: int
@@ -99,6 +100,7 @@ class StreamState:
     finished: bool = False  # the final hypothesis is out
     counters: DecoderCounters = field(default_factory=DecoderCounters)
     samples_fed: int = 0
+    samples_heard: int = 0  # those fed when audio was last encoded: what the tokens are told from
 
     @property
     def encoder_counters(self) -> EncoderCounters:
@@ -229,7 +231,10 @@ class Recognizer:
         ready = [s for s in streams if s.ended or s.samples_fed >= MIN_SAMPLES]
         if ready:
             self._encoder.advance([s.audio for s in ready], [s.ended for s in ready])
-        self._decode([s for s in ready if self._has_news(s)])
+        news = [stream for stream in ready if self._has_news(stream)]
+        self._decode(news)
+        for stream in news:
+            stream.samples_heard = stream.samples_fed
         return [self._publish(stream) for stream in streams]
 
     @staticmethod
@@ -316,7 +321,7 @@ class Recognizer:
             language=parsed.language,
             token_ends=parsed.token_ends,
             logprobs=tuple(stream.logprobs),
-            samples_seen=stream.samples_fed,
+            samples_seen=stream.samples_heard,
             final=stream.ended,
             truncated=stream.truncated,
         )

@@ -1,7 +1,8 @@
 """Committed and tentative text of one segment. Knows text and sample counts; no tokens, audio, wire or clock.
 
 A character is committed when two numbers agree: the last `agreement` hypotheses in a row had it, with all that
-stands before it, and at least `hold_back` samples of audio have followed since it first appeared there. The last
+stands before it, and at least `hold_back` samples of audio have followed since it first appeared there. A hypothesis
+that has heard no more than the one before is no further evidence: encoders take in audio block by block. The last
 character of a hypothesis is never committed, because a combining mark may still join it. Committed text only grows.
 
 When a hypothesis contradicts committed text, the committed text stays as it was shown, and what the hypothesis says
@@ -58,6 +59,7 @@ class Transcript:
         self._born_at: list[int] = []
         self._born_in: list[int] = []
         self._hypotheses = 0
+        self._heard = -1
         self.language: str | None = None
         self.revision = 0
 
@@ -77,12 +79,13 @@ class Transcript:
         shown = self._on_committed(hypothesis.text.lstrip().rstrip(_INCOMPLETE))
         kept = len(commonprefix((self._shown, shown)))
         fresh = len(shown) - kept
-        self._hypotheses += 1
-        self._born_at = self._born_at[:kept] + [hypothesis.samples_seen] * fresh
+        self._hypotheses += hypothesis.samples_seen > self._heard
+        self._heard = max(self._heard, hypothesis.samples_seen)
+        self._born_at = self._born_at[:kept] + [self._heard] * fresh
         self._born_in = self._born_in[:kept] + [self._hypotheses] * fresh
         self._shown = shown
         self.language = hypothesis.language
-        self._commit(hypothesis.samples_seen)
+        self._commit()
         if (self._shown, self._committed, self.language) == before:
             return False
         self.revision += 1
@@ -92,9 +95,9 @@ class Transcript:
         """True if `final_text` does not begin with the committed text."""
         return not final_text.lstrip().startswith(self.committed.rstrip())
 
-    def _commit(self, samples_seen: int) -> None:
+    def _commit(self) -> None:
         agreed = bisect_right(self._born_in, self._hypotheses - self._agreement + 1)
-        settled = bisect_right(self._born_at, samples_seen - self._hold_back)
+        settled = bisect_right(self._born_at, self._heard - self._hold_back)
         limit = boundary_at_or_before(self._shown, max(len(self._shown) - 1, 0))
         end = boundary_at_or_before(self._shown, min(agreed, settled, limit))
         self._committed = max(self._committed, end)

@@ -291,6 +291,21 @@ def test_languages_restrict_how_the_answer_begins(checkpoint: Path) -> None:
         recognizer.close(stream)
 
 
+@pytest.mark.parametrize(("mode", "seen_ms"), [("window", [600, 1200, 1800, 2400]), ("rolling", [0, 1200, 1200, 2400])])
+def test_samples_seen_are_those_that_the_text_is_told_from(
+    checkpoint: Path, mode: AttentionMode, seen_ms: list[int]
+) -> None:
+    recognizer = _recognizer(checkpoint, mode, 3)
+    stream = recognizer.open()
+    seen = []
+    for at in range(0, 4 * 9600, 9600):
+        recognizer.feed(stream, SPEECH[at : at + 9600])
+        seen += [hypothesis.samples_seen * 1000 // SAMPLE_RATE for hypothesis in recognizer.step([stream])]
+    assert seen == seen_ms
+    recognizer.feed(stream, SPEECH[:800], final=True)
+    assert recognizer.step([stream])[0].samples_seen == 4 * 9600 + 800
+
+
 def test_before_half_a_second_there_is_no_hypothesis_and_no_work(checkpoint: Path) -> None:
     recognizer = _recognizer(checkpoint, "window", 0)
     stream = recognizer.open()

@@ -163,9 +163,8 @@ class TestSegments:
         session = started()
         session.receive_audio(speech(1000))
         session.messages_to_send()
-        session.receive_hypothesis(0, Said("hello", 500 * MS))
-        session.receive_hypothesis(0, Said("hello", 500 * MS))
-        session.receive_hypothesis(0, Said("hello", 500 * MS))
+        for heard_ms in (500, 600, 700):
+            session.receive_hypothesis(0, Said("hello", heard_ms * MS))
         session.receive_hypothesis(0, Said("hello world", 1000 * MS))
         assert session.messages_to_send() == [
             wire.Partial(
@@ -222,7 +221,7 @@ class TestSegments:
     def test_clear_drops_the_segment_with_an_empty_final(self) -> None:
         session = started()
         session.receive_audio(speech(200))
-        session.receive_hypothesis(0, Said("drop this", 200 * MS))
+        session.receive_hypothesis(0, Said("drop this", 100 * MS))
         session.receive_hypothesis(0, Said("drop this", 200 * MS))
         session.receive_control(wire.Clear())
         messages = session.messages_to_send()
@@ -246,8 +245,8 @@ class TestSegments:
         for text in ("kept words", "other words"):
             session.receive_audio(speech(200))
             segment = int(text == "other words")
-            for _ in range(2):
-                session.receive_hypothesis(segment, Said("kept words here"))
+            for heard_ms in (100, 200):
+                session.receive_hypothesis(segment, Said("kept words here", heard_ms * MS))
             session.receive_control(wire.Commit())
             session.receive_hypothesis(segment, Said(text + " here", final=True))
         assert session.contradictions == 1
@@ -343,7 +342,7 @@ class TestEnd:
     def test_a_fault_tells_which_audio_was_lost(self) -> None:
         session = started()
         session.receive_audio(speech(300))
-        session.receive_hypothesis(0, Said("some text", 300 * MS))
+        session.receive_hypothesis(0, Said("some text", 200 * MS))
         session.receive_hypothesis(0, Said("some text", 300 * MS))
         session.receive_audio(b"odd")
         messages = session.messages_to_send()

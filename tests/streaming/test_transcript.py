@@ -41,6 +41,12 @@ def test_agreement_counts_hypotheses(agreement: int, committed_after: int) -> No
     assert [committed != "" for committed, _ in shown].index(True) + 1 == committed_after
 
 
+def test_a_hypothesis_that_heard_nothing_new_is_no_evidence() -> None:
+    transcript = Transcript(agreement=2, hold_back=0)
+    shown = told(transcript, *(Said("same text", heard) for heard in (8000, 8000, 8000, 16_000)))
+    assert [committed for committed, _ in shown] == ["", "", "", "same tex"]
+
+
 def test_agreement_begins_anew_where_text_changed() -> None:
     transcript = Transcript(agreement=3, hold_back=0)
     shown = told(transcript, Said("the cat", 1), Said("the cat", 2), Said("the cut is", 3), Said("the cut is", 4))
