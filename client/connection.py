@@ -81,7 +81,8 @@ class Connection:
         except ProtocolError as error:
             raise CannotConnect(f"{url} does not speak this protocol: {error}") from error
         except OSError as error:
-            reason = error.strerror or str(error)
+            refused = "Connect call failed" in str(error)  # asyncio's words, for one address or several
+            reason = "nobody listens there" if refused else error.strerror or str(error)
             raise CannotConnect(f"cannot reach {url}: {reason}; is the server running (`steno serve`)?") from error
 
     async def send(self, frame: Frame) -> None:

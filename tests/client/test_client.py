@@ -427,7 +427,7 @@ def test_garbage_from_the_server_is_an_error_not_a_crash() -> None:
 
 
 def test_nobody_listening_is_told_with_the_way_to_start_a_server() -> None:
-    with pytest.raises(CannotConnect, match=r"cannot reach ws://127\.0\.0\.1:1/.*steno serve"):
+    with pytest.raises(CannotConnect, match=r"cannot reach .*:1/v1/stream: nobody listens there; .*steno serve"):
         run(Client("127.0.0.1:1").__aenter__())
 
 
