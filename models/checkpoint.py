@@ -26,7 +26,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from .config import ConfigError, ModelConfig, read_config
+from .config import CheckpointError as CheckpointError
+from .config import ModelConfig, read_config
 from .network import Network
 
 BUNDLED = "tiny"
@@ -50,10 +51,6 @@ NATIVE_NAMES: NameTable = (
 NATIVE_ALIGNER_NAMES: NameTable = (*NATIVE_NAMES[:-1], ("lm_head.", "score."))
 
 _HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be found or is not what it should be."""
 
 
 class _NoProgress(tqdm):  # type: ignore[misc]  # has no stubs
@@ -112,8 +109,6 @@ def load_config(folder: Path) -> ModelConfig:
         return read_config(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder} is no checkpoint: it has no config.json") from error
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
 
 
 def stored_names(network: Network) -> dict[str, str]:

@@ -20,7 +20,11 @@ FRAMES_PER_SECOND = 100  # hop of 160 samples at 16 kHz
 CONV_STRIDE = 8  # three convolutions of stride 2
 
 
-class ConfigError(ValueError):
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be found or is not what it should be; the text names the file and what was expected."""
+
+
+class ConfigError(CheckpointError):
     """config.json lacks a field, or holds a value that contradicts another."""
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers
 
+from .config import CheckpointError
+
 QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
-class TokenizerError(ValueError):
+class TokenizerError(CheckpointError):
     """A tokenizer file is missing or broken, or lacks a token."""
 
 

@@ -15,6 +15,7 @@ from scripts.make_checkpoint import SIZES, Layout, Size, config_values, shapes, 
 from steno.models.checkpoint import CheckpointError, load_network, resolve_source, stored_names
 from steno.models.config import parse_config
 from steno.models.network import Network
+from steno.models.recognizer import Recognizer
 from tests.tiny import ALIGNER, SMALL, tiny_checkpoint
 
 
@@ -178,6 +179,15 @@ def test_a_config_that_contradicts_the_weights(tmp_path: Path) -> None:
     (folder / "config.json").write_bytes((other / "config.json").read_bytes())
     with pytest.raises(CheckpointError, match=r"has shape \[.*96.*\], config\.json makes it \[.*95.*\]"):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "vocab.json", "merges.txt", "tokenizer_config.json", "model.safetensors"]
+)
+def test_whatever_is_missing_is_one_kind_of_error(tmp_path: Path, file: str) -> None:
+    (tiny_checkpoint(tmp_path) / file).unlink()
+    with pytest.raises(CheckpointError, match=file.split(".")[0]):
+        Recognizer.load(tmp_path)
 
 
 def test_sources(tmp_path: Path) -> None:
