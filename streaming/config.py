@@ -114,6 +114,7 @@ class EngineOptions:
     """The model thread: what it loads and how much it takes on."""
 
     model: str = _option("tiny", "model: 'tiny' (bundled), a folder, or a hub name")
+    aligner: str | None = _option(None, "forced aligner for word times: a folder or a hub name; None: no word times")
     device: str = _option("auto", "cpu, cuda, cuda:N or auto")
     dtype: str = _option("auto", "float32, bfloat16, float16 or auto")
     window_s: int | None = _option(None, "encoder window in seconds, 1 to 8; None: the model's")

@@ -27,6 +27,7 @@ from .metrics import Metrics
 from .pace import Pace
 from .scheduler import Scheduler
 from .stepper import RecognizerLike, StepFailed, Stepper
+from .word_timing import AlignerLike, WordTiming
 from .work import (
     SAMPLE_RATE,
     Cancel,
@@ -88,6 +89,7 @@ class _Open:
 
     member: _Member
     segment: int
+    words: bool = False
     asked: float = 0.0
     final_steps: int = 0
 
@@ -101,12 +103,14 @@ class Engine(Generic[S]):
         options: EngineOptions,
         metrics: Metrics,
         *,
+        aligner: AlignerLike | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._recognizer = recognizer
         self._options = options
         self._metrics = metrics
         self._clock = clock
+        self._timing = WordTiming(aligner, metrics)
         self._stepper: Stepper[_StreamKey, S] = Stepper(recognizer)
         self._scheduler: Scheduler[_StreamKey] = Scheduler(
             max_batch=options.max_batch, max_interval_s=options.max_interval_ms / 1000
@@ -202,6 +206,7 @@ class Engine(Generic[S]):
         self._recognizer.feed(stream, noise, final=True)
         self._recognizer.step([stream])
         self._recognizer.close(stream)
+        self._timing.words(noise, "one two")
 
     def _run(self) -> None:
         try:
@@ -272,7 +277,7 @@ class Engine(Generic[S]):
             self._metrics.streams_failed.inc()
             self._deliver(member, StreamFailed(work.segment, failed.reason))
             return
-        self._open[key] = _Open(member, work.segment)
+        self._open[key] = _Open(member, work.segment, work.words)
         self._scheduler.add(key, bulk=member.bulk)
 
     def _ask_update(self, key: _StreamKey, member: _Member, interval_ms: int, now: float) -> None:
@@ -314,7 +319,8 @@ class Engine(Generic[S]):
         self._metrics.batch.observe(len(batch))
         self._metrics.step_seconds.observe(ended - started)
         self._metrics.step_failures.inc(self._stepper.failures - failures)
-        for key, outcome in outcomes:
+        # Aligning takes time: whoever did not ask for words has its result first.
+        for key, outcome in sorted(outcomes, key=lambda each: self._open[each[0]].words):
             if isinstance(outcome, StepFailed):
                 self._fail(key, outcome.reason)
             else:
@@ -334,8 +340,9 @@ class Engine(Generic[S]):
                 self._scheduler.ask_final(key, opened.asked)
             return
         self._metrics.final_wait_seconds.observe(now - opened.asked)
+        words = self._timing.words(self._stepper.audio(key), hypothesis.text) if opened.words else None
         self._close(key)
-        self._deliver(opened.member, HypothesisReady(opened.segment, hypothesis))
+        self._deliver(opened.member, HypothesisReady(opened.segment, hypothesis, words))
 
     def _check(self, key: _StreamKey, failed: StepFailed | None) -> None:
         if failed is not None:

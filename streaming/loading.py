@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from steno.models.aligner import ForcedAligner
 from steno.models.device import choose_device, choose_dtype
 from steno.models.languages import NAMES
 from steno.models.recognizer import Recognizer, StreamState
@@ -21,24 +22,25 @@ class LoadedEngine:
     device: str
     languages: tuple[str, ...]
     language_codes: Mapping[str, str]
+    aligner: bool
 
 
 def load_engine(options: EngineOptions, metrics: Metrics) -> LoadedEngine:
-    """Load the model that the options name.
+    """Load the models that the options name.
 
     Raises ValueError for a device or number type that is not there, CheckpointError for a model that is not.
     """
     device = choose_device(options.device)
-    recognizer = Recognizer.load(
-        options.model,
-        device=device,
-        dtype=choose_dtype(options.dtype, device),
-        window_s=options.window_s,
-    )
+    dtype = choose_dtype(options.dtype, device)
+    recognizer = Recognizer.load(options.model, device=device, dtype=dtype, window_s=options.window_s)
+    aligner = None
+    if options.aligner is not None:
+        aligner = ForcedAligner.load(options.aligner, device=device, dtype=dtype)
     return LoadedEngine(
-        engine=Engine(recognizer, options, metrics),
+        engine=Engine(recognizer, options, metrics, aligner=aligner),
         model=recognizer.name,
         device=device,
         languages=recognizer.languages,
         language_codes=NAMES,
+        aligner=aligner is not None,
     )

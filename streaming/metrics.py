@@ -81,6 +81,9 @@ class Metrics:
             registry=registry,
         )
         self.step_failures = Counter("steno_step_failures", "Steps of the model that raised", registry=registry)
+        self.alignment_failures = Counter(
+            "steno_alignment_failures", "Finals without word times because the aligner failed", registry=registry
+        )
         self.streams_failed = Counter(
             "steno_streams_failed", "Utterances given up because the model failed on them", registry=registry
         )

@@ -202,6 +202,7 @@ def serve(
                 language_codes=loaded.language_codes,
                 server_options=server_options,
                 session_options=session_options,
+                aligner=loaded.aligner,
             )
             port: int = sock.getsockname()[1]
             server = Server(build_app(service, extra_routes(service)), service, lambda: on_listening(port))

@@ -19,13 +19,14 @@ from .waiting_room import WaitingRoom
 @dataclass(frozen=True, slots=True)
 class Service:
     """The shared parts. `model` and `languages` (English names) are what `ready` tells the client; `language_codes`
-    maps further names of them, as ISO codes, in lower case.
+    maps further names of them, as ISO codes, in lower case. `aligner`: whether finals may carry words.
     """
 
     engine: EngineLike
     model: str
     languages: tuple[str, ...]
     language_codes: Mapping[str, str]
+    aligner: bool
     server_options: ServerOptions
     session_options: SessionOptions
     metrics: Metrics
@@ -56,6 +57,7 @@ def make_service(
     language_codes: Mapping[str, str],
     server_options: ServerOptions,
     session_options: SessionOptions,
+    aligner: bool = False,
 ) -> Service:
     """Build the shared parts. Raises OSError or ValueError for a key file that cannot be used."""
     keys = list(server_options.api_key)
@@ -66,6 +68,7 @@ def make_service(
         model=model,
         languages=languages,
         language_codes=language_codes,
+        aligner=aligner,
         server_options=server_options,
         session_options=session_options,
         metrics=metrics,

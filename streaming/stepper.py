@@ -102,6 +102,10 @@ class Stepper(Generic[Key, S]):
         """True after `finish`."""
         return self._streams[key].finished
 
+    def audio(self, key: Key) -> Samples:
+        """All that was fed to the stream."""
+        return np.concatenate([_NOTHING, *self._streams[key].audio])
+
     def close(self, key: Key) -> None:
         """Free the stream; unknown keys are fine."""
         stream = self._streams.pop(key, None)

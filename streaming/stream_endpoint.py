@@ -85,6 +85,7 @@ def _new_session(service: Service, session_id: str, token: str | None) -> LiveSe
         model=service.model,
         languages=service.languages,
         language_codes=service.language_codes,
+        aligner=service.aligner,
         resume_token=token,
         resume_ttl_s=service.server_options.resume_ttl_s,
     )

@@ -129,3 +129,24 @@ class FakeRecognizer:
             final=final,
             truncated=False,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class FakeWord:
+    """A word of the fake aligner."""
+
+    text: str
+    start: int
+    end: int
+
+
+class FakeAligner:
+    """Knows that the fake recognizer's n-th word lies in the n-th 100 ms; raises where `POISON` is in the samples."""
+
+    def align(self, samples: NDArray[np.float32], text: str) -> list[FakeWord]:
+        if (samples == POISON).any():
+            raise FakePoisoned("poison in the clip")
+        return [
+            FakeWord(word, number * WORD_SAMPLES, min((number + 1) * WORD_SAMPLES, len(samples)))
+            for number, word in enumerate(text.split())
+        ]

@@ -24,7 +24,7 @@ from steno.streaming.metrics import Metrics
 from steno.streaming.server import Server, build_app, listening_socket
 from steno.streaming.service import Service, make_service
 
-from .fakes import FakeRecognizer, FakeStream
+from .fakes import FakeAligner, FakeRecognizer, FakeStream
 
 PATIENCE_S = 120.0
 """After this a test is stuck; nothing is ever asserted on how long anything took."""
@@ -81,11 +81,12 @@ async def live_server(
     session: SessionOptions = SessionOptions(),  # noqa: B008 - frozen
     engine: EngineOptions = EngineOptions(warm_up=False),  # noqa: B008 - frozen
     send_buffer_bytes: int | None = None,
+    aligner: FakeAligner | None = None,
 ) -> AsyncIterator[Live]:
     """Serve on a free port until the block ends. `send_buffer_bytes`: the kernel's, of each accepted socket."""
     recognizer = FakeRecognizer(before_step=before_step)
     metrics = Metrics()
-    model = Engine(recognizer, engine, metrics)
+    model = Engine(recognizer, engine, metrics, aligner=aligner)
     service = make_service(
         model,
         metrics,
@@ -94,6 +95,7 @@ async def live_server(
         language_codes={"en": "English", "fr": "French", "de": "German"},
         server_options=server,
         session_options=session,
+        aligner=aligner is not None,
     )
     listening = asyncio.Event()
     running = Server(build_app(service, foreign_routes(service)), service, listening.set)
