@@ -126,9 +126,12 @@ def serve(server: ServerOptions, engine: EngineOptions, session: SessionOptions)
         try:
             from .foreign_routes import foreign_routes
             from .server import serve as run_server
+            from .wyoming_server import wyoming_servers
         except ModuleNotFoundError as error:
             _fail_without(error)
-        status = run_server(server, session, engine, on_listening=announce, extra_routes=foreign_routes)
+        status = run_server(
+            server, session, engine, on_listening=announce, extra_routes=foreign_routes, beside=wyoming_servers
+        )
     raise typer.Exit(status)
 
 

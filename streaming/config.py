@@ -102,6 +102,9 @@ class ServerOptions:
     resume_ttl_s: int = _option(30, "how long a dropped session waits for its client; 0: no resume", low=0)
     max_detached: int = _option(64, "dropped sessions kept waiting at a time", low=0)
     metrics: bool = _option(True, "serve /metrics")
+    wyoming_port: int | None = _option(None, "also serve Wyoming (Home Assistant) on this port", low=0, high=65535)
+    wyoming_host: str | None = _option(None, "address of Wyoming's port; needed beside keys, which it cannot ask for")
+    wyoming_socket: str | None = _option(None, "also serve Wyoming on a unix socket with this path")
     max_upload_mb: int = _option(100, "largest request with an audio file", low=1)
     max_upload_s: int = _option(2 * 3600, "longest audio in an uploaded file", low=1)
 

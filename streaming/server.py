@@ -12,7 +12,7 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 
 import uvicorn
 from starlette.applications import Starlette
@@ -182,12 +182,13 @@ def serve(
     *,
     on_listening: Callable[[int], None] = lambda port: None,
     extra_routes: Callable[[Service], Sequence[BaseRoute]] = lambda service: (),
+    beside: Callable[[Service], AbstractAsyncContextManager[object]] = lambda service: nullcontext(),
 ) -> int:
     """Load the model and serve until a signal; returns the process's exit status.
 
     `on_listening` is called with the port once clients may come. `extra_routes` are further endpoints over the same
-    service. Raises OSError when the address is taken (before the model is loaded), and what `load_engine` and
-    `make_service` raise.
+    service, `beside` further servers that run as long as this one. Raises OSError when the address is taken (before the
+    model is loaded), and what `load_engine`, `make_service` and `beside` raise.
     """
     with listening_socket(server_options.host, server_options.port) as sock:
         metrics = Metrics()
@@ -206,7 +207,8 @@ def serve(
             )
             port: int = sock.getsockname()[1]
             server = Server(build_app(service, extra_routes(service)), service, lambda: on_listening(port))
-            await server.serve([sock])
+            async with beside(service):
+                await server.serve([sock])
 
         loaded.engine.start()
         try:

@@ -4,78 +4,44 @@ Pure, with the doors of `openai_turns.Turns`. Knows vLLM's event names; that a c
 `session.update`, which names the model at the top level.
 """
 
-from dataclasses import dataclass
-
-from .joined_text import joined, separator
-from .protocol import Final, Partial, ServerMessage, SpeechStart
+from .protocol import ServerMessage
+from .running_transcript import RunningTranscript
+from .transcription_formats import usage
 
 Json = dict[str, object]
 
 SAMPLE_RATE_HZ = 16_000
 
 
-@dataclass(slots=True)
-class _Part:
-    committed: str = ""
-    sent: str = ""
-    final: Final | None = None
-
-
 class VllmTurns:
     """The transcript of all segments since the last `final` commit."""
 
     def __init__(self) -> None:
-        self._parts: dict[int, _Part] = {}
-        self._sent = ""
-        self._ending = False
-        self._audio_ms = 0
+        self._transcript = RunningTranscript()
+        self._ending_ms: int | None = None
 
     def receive(self, message: ServerMessage) -> list[Json]:
         """The events that one message of the session makes."""
-        match message:
-            case SpeechStart():
-                self._parts[message.segment] = _Part()
-            case Partial() if message.segment in self._parts:
-                self._parts[message.segment].committed = message.committed
-            case Final() if message.segment in self._parts:
-                self._parts[message.segment].final = message
-        return self._deltas() + self._done()
+        delta = self._transcript.receive(message)
+        deltas: list[Json] = [{"type": "transcription.delta", "delta": delta}] if delta else []
+        return deltas + self._done()
 
     def commit(self, audio_ms: int) -> list[Json]:
         """The audio of the transcript ends, after `audio_ms`."""
-        self._ending = True
-        self._audio_ms = audio_ms
+        self._ending_ms = audio_ms
         return self._done()
 
     def clear(self) -> list[Json]:
         """Forget what was said."""
-        self._parts.clear()
-        self._sent = ""
+        self._transcript.clear()
         return []
 
-    def _deltas(self) -> list[Json]:
-        events: list[Json] = []
-        for part in self._parts.values():
-            text = part.committed.rstrip() if part.final is None else part.final.text
-            if text.startswith(part.sent) and text != part.sent:
-                delta = ("" if part.sent else separator(self._sent, text)) + text[len(part.sent) :]
-                part.sent = text
-                self._sent += delta
-                events.append({"type": "transcription.delta", "delta": delta})
-            if part.final is None:
-                break
-        return events
-
     def _done(self) -> list[Json]:
-        finals = [part.final for part in self._parts.values() if part.final is not None]
-        if not self._ending or len(finals) < len(self._parts):
+        if self._ending_ms is None or not self._transcript.whole:
             return []
-        self._ending = False
-        self.clear()
-        return [
-            {
-                "type": "transcription.done",
-                "text": joined(final.text for final in finals),
-                "usage": {"type": "duration", "seconds": self._audio_ms / 1000},
-            }
-        ]
+        text, failure, audio_ms = self._transcript.text, self._transcript.failure, self._ending_ms
+        self._ending_ms = None
+        self._transcript.clear()
+        if failure is not None:
+            return [{"type": "error", "error": failure, "code": "processing_error"}]
+        return [{"type": "transcription.done", "text": text, "usage": usage(audio_ms)}]
