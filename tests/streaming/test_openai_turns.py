@@ -46,6 +46,7 @@ class Chat:
             now_s=1000,
         )
         self.heard: list[dict[str, Any]] = []
+        self._heard = 0
 
     def say(self, kind: str, **fields: object) -> list[dict[str, Any]]:
         self.dialog.receive_text(json.dumps({"type": kind, **fields}))
@@ -64,10 +65,11 @@ class Chat:
     def pause(self, ms: int) -> list[dict[str, Any]]:
         return self.speak(ms, 0.0)
 
-    def recognise(self, segment: int, text: str, *, final: bool = False, seen: int = 16_000) -> list[dict[str, Any]]:
+    def recognise(self, segment: int, text: str, *, final: bool = False, seen: int = 0) -> list[dict[str, Any]]:
         tokens = text.split(" ")
         ends = tuple(itertools.accumulate(len(each) + (index > 0) for index, each in enumerate(tokens)))
-        said = Said(text, seen, final=final, token_ends=ends, logprobs=(-0.25,) * len(ends))
+        self._heard += 1600  # each hypothesis has heard more than the one before
+        said = Said(text, seen or self._heard, final=final, token_ends=ends, logprobs=(-0.25,) * len(ends))
         self.session.receive_hypothesis(segment, said)
         return self.events()
 

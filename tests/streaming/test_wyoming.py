@@ -91,10 +91,11 @@ class Chat:
             language_codes={"en": "English", "de": "German"},
             new_vad=lambda _: LevelVad(),
         )
+        self._heard = 0
         codes = {"English": "en", "German": "de"}
         self.dialog = WyomingDialog(self.session, options, codes, described("tiny", ["en", "de"], "1"))
 
-    def say(self, kind: str, payload: bytes = b"", **data: object) -> list[WyomingEvent]:
+    def say(self, kind: str, payload: bytes = b"", /, **data: object) -> list[WyomingEvent]:
         self.dialog.receive(WyomingEvent(kind, data, payload))
         return self.dialog.events_to_send()
 
@@ -102,14 +103,15 @@ class Chat:
         return self.say("audio-chunk", np.full(ms * 16, round(level * 32767), "<i2").tobytes(), **FORMAT)
 
     def recognise(self, segment: int, text: str, *, final: bool = False) -> list[WyomingEvent]:
-        self.session.receive_hypothesis(segment, Said(text, 16_000, final=final))
+        self._heard += 1600  # each hypothesis has heard more than the one before
+        self.session.receive_hypothesis(segment, Said(text, self._heard, final=final))
         return self.dialog.events_to_send()
 
 
 def test_an_utterance_in_order() -> None:
     chat = Chat()
     chat.say("transcribe", language="en-US", transcript_names=["Kitchen"], transcript_terms=["light"])
-    chat.say("audio-start", **FORMAT)
+    chat.say("audio-start", b"", **FORMAT)
     chat.speak(1000)
     (opened,) = [each for each in chat.session.work_to_run() if isinstance(each, OpenStream)]
     assert (opened.language, opened.context) == ("English", "Kitchen, light")
@@ -191,7 +193,7 @@ def test_faults_of_the_client(kind: str, data: dict[str, object], payload: bytes
 def test_an_unknown_language() -> None:
     chat = Chat()
     chat.say("transcribe", language="tlh")
-    (error,) = chat.say("audio-start", **FORMAT)
+    (error,) = chat.say("audio-start", b"", **FORMAT)
     assert error.data["code"] == "unknown_language"
 
 
@@ -251,7 +253,7 @@ async def transcribe(client: AsyncClient, samples: NDArray[np.float32]) -> list[
         pcm = (samples[start : start + 1024] * 32767).astype("<i2").tobytes()
         await client.write_event(AudioChunk(rate=16_000, width=2, channels=1, audio=pcm).event())
     await client.write_event(AudioStop().event())
-    events = []
+    events: list[Event] = []
     while not events or not TranscriptStop.is_type(events[-1].type):
         event = await client.read_event()
         assert event is not None
