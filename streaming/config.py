@@ -122,7 +122,7 @@ class EngineOptions:
     dtype: str = _option("auto", "float32, bfloat16, float16 or auto")
     window_s: int | None = _option(None, "encoder window in seconds, 1 to 8; None: the model's")
     max_batch: int = _option(32, "streams stepped in one pass", low=1)
-    max_inbox: int = _option(4096, "work items waiting for the model thread", low=16)
+    max_inbox: int = _option(8192, "work items of one session waiting for the model thread, at most", low=16)
     max_interval_ms: int = _option(4000, "under load, partials are spaced up to this far apart", low=100)
     warm_up: bool = _option(True, "run the model once before the first client")
 

@@ -60,7 +60,7 @@ class _Member:
     """One connected session.
 
     `wanted_ms` is the shortest interval that it ever asked for: a session may answer `LoadChanged` by asking for
-    less, and must get more again when the load is gone.
+    less, and must get more again when the load is gone. `waiting`: its items in the inbox, under the engine's lock.
     """
 
     number: int
@@ -70,6 +70,7 @@ class _Member:
     leave: Callable[["_Member"], None]
     wanted_ms: int | None = None
     announced_ms: int | None = None
+    waiting: int = 0
     gone: bool = False
 
     def submit(self, work: Sequence[Work]) -> None:
@@ -169,8 +170,9 @@ class Engine(Generic[S]):
         with self._wake:
             if self._stopping:
                 raise EngineStopped("the engine is not running")
-            if len(self._inbox) + len(work) > self._options.max_inbox:
-                raise EngineFull(f"{len(self._inbox)} work items wait, at most {self._options.max_inbox} may")
+            if member.waiting + len(work) > self._options.max_inbox:
+                raise EngineFull(f"{member.waiting} work items wait, at most {self._options.max_inbox} may")
+            member.waiting += len(work)
             self._inbox.extend((member, item) for item in work)
             self._metrics.inbox.set(len(self._inbox))
             self._wake.notify()
@@ -241,6 +243,8 @@ class Engine(Generic[S]):
     def _take_inbox(self) -> None:
         with self._wake:
             taken, self._inbox = self._inbox, deque()
+            for member, _ in taken:
+                member.waiting = 0
         now = self._clock()
         for member, item in taken:
             if isinstance(item, _Leave):

@@ -11,7 +11,7 @@ from .work import Result, Work
 
 
 class EngineFull(Exception):
-    """The inbox is at its bound; nothing of what was submitted was taken."""
+    """As much of this session's work waits as may; nothing of what was submitted was taken."""
 
 
 class EngineStopped(Exception):

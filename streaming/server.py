@@ -143,8 +143,8 @@ class Server(uvicorn.Server):
             for number in ours:
                 loop.add_signal_handler(number, self.ask_to_end)
         except (ValueError, RuntimeError, NotImplementedError):
-            logger.debug("not on the main thread: signals are somebody else's")
-            yield
+            with super().capture_signals():  # not on the main thread, or not on Unix
+                yield
             return
         try:
             yield

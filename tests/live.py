@@ -60,9 +60,9 @@ class Live:
     def http(self, path: str) -> str:
         return f"http://127.0.0.1:{self.port}{path}"
 
-    def connect(self, path: str = "/v1/stream", **options: Any) -> connect:
+    def connect(self, path: str = "/v1/stream", *, uri: str | None = None, **options: Any) -> connect:
         options.setdefault("compression", None)
-        return connect(self.url(path), **options)
+        return connect(uri or self.url(path), **options)
 
     def value(self, name: str, **labels: str) -> float:
         """A metric's value; 0 where nothing was counted yet."""
