@@ -123,11 +123,10 @@ async def test_a_file_gives_the_captions_and_subtitles_of_the_python_client(tmp_
         assert page.faults == []
 
 
-@in_loop
-async def test_a_broken_connection_is_mended_without_losing_a_word(tmp_path: Path) -> None:
-    path, samples = recording(tmp_path / "talk.wav")
-    async with live_server(server=ServerOptions(resume_ttl_s=60)) as live, browser() as page:
-        expected = await finals_of(live, samples)
+async def captions_with_a_cut(path: Path, samples: Samples, *, resume_ttl_s: int) -> tuple[list[str], list[str]]:
+    """What the page shows when its connection is cut within the first utterance, and what it should show."""
+    async with live_server(server=ServerOptions(resume_ttl_s=resume_ttl_s)) as live, browser() as page:
+        expected = [final.text for final in await finals_of(live, samples)]
         await page.open(live.http("/"))
         await choose_file(page, path)
         await click(page, "start")
@@ -138,7 +137,19 @@ async def test_a_broken_connection_is_mended_without_losing_a_word(tmp_path: Pat
         await page.wait_for(f"{STATE} === 'live'")
         await page.wait_for(f"{STATE} === 'done'")
         shown = await page.evaluate("[...document.querySelectorAll('#finals .final')].map(p => p.textContent)")
-        assert shown == [final.text for final in expected]
+        return shown, expected
+
+
+@in_loop
+async def test_a_broken_connection_is_resumed_without_losing_a_word(tmp_path: Path) -> None:
+    shown, expected = await captions_with_a_cut(*recording(tmp_path / "talk.wav"), resume_ttl_s=60)
+    assert shown == expected
+
+
+@in_loop
+async def test_where_the_session_is_lost_a_new_one_hears_the_utterance_again(tmp_path: Path) -> None:
+    shown, expected = await captions_with_a_cut(*recording(tmp_path / "talk.wav"), resume_ttl_s=0)
+    assert shown == expected
 
 
 @in_loop
