@@ -111,7 +111,7 @@ async def test_a_file_gives_the_captions_and_subtitles_of_the_python_client(tmp_
         shown = await page.evaluate("[...document.querySelectorAll('#finals .final')].map(p => p.textContent)")
         assert shown == [final.text for final in expected]
         srt = await page.evaluate(
-            "import('./captions.js').then(m => m.toSrt("
+            "import('./srt.js').then(m => m.toSrt("
             + "[{text: 'One two.', start_ms: 0, end_ms: 1500}, {text: 'Drei', start_ms: 3725042, end_ms: 3727000}]))"
         )
         assert srt == to_srt(
