@@ -314,12 +314,14 @@ class Engine(Generic[S]):
 
     def _step(self, batch: list[_StreamKey], started: float) -> None:
         failures = self._stepper.failures
+        bulk = all(self._open[key].member.bulk for key in batch)
         self._step_began = started
         outcomes = self._stepper.step(batch)
         self._step_began = None
         ended = self._clock()
         updates_only = not any(key in self._stepper and self._stepper.finished(key) for key in batch)
-        self._pace.ran(started, ended, len(batch) if updates_only else 0)
+        if not bulk:  # files fill what live sessions leave: that is no load to give way to
+            self._pace.ran(started, ended, len(batch) if updates_only else 0)
         self._metrics.batch.observe(len(batch))
         self._metrics.step_seconds.observe(ended - started)
         self._metrics.step_failures.inc(self._stepper.failures - failures)

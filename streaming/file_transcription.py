@@ -1,7 +1,7 @@
 """A whole file through the same engine as the live streams, piece by piece, always behind them.
 
-A file is a session whose client never waits for partials. Knows sessions, blocks of samples and when to read more of
-them. Refuses to know HTTP and containers.
+A file is a session whose client hears no partials and whose audio comes as fast as the engine takes it. Knows sessions,
+blocks of samples and when to read more of them. Refuses to know HTTP and containers.
 """
 
 import asyncio
@@ -14,13 +14,16 @@ from . import protocol as wire
 from .config import SessionOptions
 from .live_session import LiveSession
 from .protocol import ErrorCode, Final, NoticeCode, ProtocolError, Start
-from .service import Service, new_session_id
-from .session import Session
+from .service import Service, new_session, new_session_id
 from .vad import FRAME, webrtc_vad
 from .work import SAMPLE_RATE, Samples
 
 BLOCK_S = 4
 """Seconds of audio decoded at a time: a message of at most 256 kB to the session."""
+
+STEP_S = 8
+"""Seconds of audio after which the model hears them. A live session waits for a step that has begun: with the 30 s of a
+segment in one step it would wait for long where the model is slow."""
 
 _SLACK_S = 60
 
@@ -34,7 +37,7 @@ def file_options(options: SessionOptions, max_s: int) -> SessionOptions:
     return replace(
         options,
         max_session_s=max_s + _SLACK_S,
-        max_backlog_ms=max(options.max_backlog_ms, 4 * options.max_segment_ms),  # nothing is heard before a final
+        interval_ms=STEP_S * 1000,
         max_message_bytes=max(options.max_message_bytes, 4 * BLOCK_S * SAMPLE_RATE),
         max_context_chars=options.max_context_chars,
         endpoint_ms=max(options.endpoint_ms, 800),
@@ -68,13 +71,7 @@ class FileTranscription:
         vad = not (self._one_piece and whole)
         if not vad and not await asyncio.to_thread(_has_speech, np.concatenate(ahead), self._options):
             return
-        session = Session(
-            self._options,
-            session_id=new_session_id(),
-            model=self._service.model,
-            languages=self._service.languages,
-            language_codes=self._service.language_codes,
-        )
+        session = new_session(self._service, new_session_id(), self._options)
         self._live = LiveSession(session, self._service.engine, self._service.metrics, bulk=True)
         session.receive_control(_with_format(self._start, vad))
         self._live.advance()
@@ -113,7 +110,7 @@ class FileTranscription:
                     yield message
             if session.close_code is not None:
                 return
-            if stopped or not live.room.is_set():
+            if stopped or session.backlog > STEP_S * SAMPLE_RATE:
                 await live.news.wait()
                 live.news.clear()
             else:

@@ -12,7 +12,7 @@ from .engine_door import EngineFull, EngineLike, EngineStopped
 from .metrics import Metrics
 from .protocol import ErrorCode, ProtocolError
 from .session import Session
-from .work import SAMPLE_RATE, HypothesisReady, LoadChanged, Result, StreamFailed, Update, Work
+from .work import SAMPLE_RATE, HypothesisReady, LoadChanged, Result, StreamFailed
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 class LiveSession:
     """`session` plus its door to the engine. Made, used and ended on one event loop.
 
-    `bulk`: nobody waits for partials, and the finals yield to those of live sessions.
+    `bulk`: nobody waits; all it wants yields to live sessions.
     """
 
     def __init__(self, session: Session, engine: EngineLike, metrics: Metrics, *, bulk: bool = False) -> None:
@@ -34,7 +34,6 @@ class LiveSession:
         """Set by the connection that holds the session; called when another one takes it over."""
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._bulk = bulk
         self._door = engine.connect(self._deliver, bulk=bulk)
         self._began: float | None = None
         self._ended = False
@@ -59,7 +58,7 @@ class LiveSession:
     def advance(self) -> None:
         """To be called after every `session.receive_*`: pass the work on, wake the writer."""
         try:
-            self._door.submit(self._work())
+            self._door.submit(self.session.work_to_run())
         except EngineFull as error:
             self.session.receive_fault(ProtocolError(ErrorCode.BACKLOG_FULL, str(error)))
         except EngineStopped as error:
@@ -69,10 +68,6 @@ class LiveSession:
         else:
             self.room.clear()
         self.news.set()
-
-    def _work(self) -> list[Work]:
-        work = self.session.work_to_run()
-        return [each for each in work if not isinstance(each, Update)] if self._bulk else work
 
     def end(self) -> None:
         """Free what the engine holds. May be called twice."""

@@ -8,8 +8,8 @@ The rules, in the order in which they decide:
 1. A live final goes first, oldest first. Partials past their deadline ride along in what is left of the batch, so
    that a steady run of finals (many sessions) cannot starve them.
 2. Without a live final, every partial that is due goes, earliest deadline first.
-3. A bulk final (a file somebody uploaded) goes when nothing live is due, or when it has waited `bulk_patience_s`:
-   then it takes one turn, by itself, and never two in a row while live work is due.
+3. Bulk work (a file somebody uploaded), updates and finals alike, goes when nothing live is due, or when it has waited
+   `bulk_patience_s`: then it takes one turn, by itself, and never two in a row while live work is due.
 
 An update is asked for many times and owed once: asking again while one is pending changes nothing.
 """
@@ -127,7 +127,7 @@ class Scheduler(Generic[Key]):
     def _update_due(self, ticket: _Ticket) -> float:
         """The instant from which the pending update may run."""
         assert ticket.update_asked is not None
-        if ticket.stepped is None:
+        if ticket.stepped is None or ticket.bulk:
             return ticket.update_asked
         spacing = ticket.interval_s * _SPACING if self.factor == 1.0 else self.stretched(ticket.interval_s)
         return max(ticket.update_asked, ticket.stepped + spacing)
@@ -139,6 +139,8 @@ class Scheduler(Generic[Key]):
         for key, ticket in self._tickets.items():
             if ticket.final_asked is not None:
                 (bulk if ticket.bulk else finals).append((ticket.final_asked, key))
+            elif ticket.update_asked is not None and ticket.bulk:
+                bulk.append((ticket.update_asked, key))
             elif ticket.update_asked is not None and self._update_due(ticket) <= now:
                 # The deadline: when the next update would be wanted, were this one on time.
                 deadline = self._update_due(ticket) + self.stretched(ticket.interval_s)

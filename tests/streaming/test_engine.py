@@ -358,6 +358,18 @@ def test_uploaded_files_let_live_sessions_go_first() -> None:
     assert files.texts[-1][2]
 
 
+def test_uploaded_files_are_no_load_to_give_way_to() -> None:
+    house = House(step_cost_s=1.0)
+    files, live = house.join(bulk=True), house.join()
+    for number in range(8):
+        files.say(tone(0.1, 1.0), segment=number, update=False, finish=True)
+        house.settle()
+    live.say(tone(0.2, 0.1))
+    house.engine.turn()
+    assert not [each for each in live.results if isinstance(each, LoadChanged)]
+    assert house.value("steno_interval_factor") in (0, 1)
+
+
 def test_audio_and_waits_are_counted() -> None:
     house = House(step_cost_s=0.25)
     talker = house.join()

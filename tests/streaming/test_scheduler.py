@@ -126,6 +126,15 @@ def test_bulk_waits_for_live_work() -> None:
     assert scheduler.next_batch(0.0) == ["file"]
 
 
+def test_bulk_updates_wait_too_and_need_no_spacing() -> None:
+    scheduler = make("file", "live", bulk=("file",))
+    for now in (0.0, 0.1):
+        scheduler.ask_update("file", now, 8.0)
+        scheduler.ask_update("live", now, 0.1)
+        assert scheduler.next_batch(now) == ["live"]
+        assert scheduler.next_batch(now) == ["file"]
+
+
 def test_bulk_out_of_patience_takes_every_other_turn_only() -> None:
     scheduler = make("f1", "f2", "live", bulk=("f1", "f2"))
     scheduler.ask_final("f1", 0.0)
