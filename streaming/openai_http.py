@@ -205,7 +205,7 @@ def _file(form: FormData) -> UploadFile:
 
 
 def _job(service: Service, asked: TranscriptionRequest, file: UploadFile) -> FileTranscription:
-    if asked.words:
+    if asked.words and not service.aligner:
         message = "word times need a forced aligner, and this server has none"
         raise OpenAIError(message, "unsupported_value", "timestamp_granularities")
     longest_s = service.server_options.max_upload_s
@@ -221,7 +221,13 @@ def _job(service: Service, asked: TranscriptionRequest, file: UploadFile) -> Fil
             )
         except ValueError as fault:
             raise OpenAIError(str(fault), "invalid_value", "chunking_strategy") from fault
-    start = Start(language=asked.language, languages=asked.languages, context=asked.context, logprobs=asked.logprobs)
+    start = Start(
+        language=asked.language,
+        languages=asked.languages,
+        context=asked.context,
+        logprobs=asked.logprobs,
+        words=asked.words,
+    )
     blocks = read_blocks(file.file, block_samples=BLOCK_S * SAMPLE_RATE, max_samples=longest_s * SAMPLE_RATE)
     return FileTranscription(service, options, start, blocks, one_piece=chunking is None and not asked.timed)
 

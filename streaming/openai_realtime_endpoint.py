@@ -23,8 +23,7 @@ from .openai_http import json_endpoint
 from .openai_realtime import RealtimeDialog
 from .openai_session import RealtimeConfig, read_patch
 from .protocol import ProtocolError
-from .service import Service, new_session_id
-from .session import Session
+from .service import Service, new_session, new_session_id
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +111,7 @@ async def _serve(websocket: WebSocket, service: Service, ephemeral: EphemeralKey
         with service.admission.session(LABEL):
             await websocket.accept(choose_subprotocol(offered, (SUBPROTOCOL,)))
             dialog = RealtimeDialog(
-                _new_session(service, session_id),
+                new_session(service, session_id),
                 service.session_options,
                 {name: code for code, name in service.language_codes.items()},
                 config=_with_model(config, websocket.query_params.get("model")),
@@ -152,16 +151,6 @@ def _carried(ephemeral: EphemeralKeys, presented: list[str]) -> Iterator[bytes]:
 
 def _with_model(config: RealtimeConfig, model: str | None) -> RealtimeConfig:
     return config if model is None or config.model is not None else replace(config, model=model)
-
-
-def _new_session(service: Service, session_id: str) -> Session:
-    return Session(
-        service.session_options,
-        session_id=session_id,
-        model=service.model,
-        languages=service.languages,
-        language_codes=service.language_codes,
-    )
 
 
 async def _refuse(websocket: WebSocket, refusal: OpenAIError) -> None:

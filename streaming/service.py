@@ -13,6 +13,7 @@ from .auth import Credentials, KeyRing, origin_admitted, read_keys
 from .config import ServerOptions, SessionOptions
 from .engine_door import EngineLike
 from .metrics import Metrics
+from .session import Session
 from .waiting_room import WaitingRoom
 
 
@@ -46,6 +47,18 @@ class Service:
 def new_session_id() -> str:
     """Names a session in logs and in `ready`; random, so that it tells nothing of others."""
     return secrets.token_hex(8)
+
+
+def new_session(service: Service, session_id: str, options: SessionOptions | None = None) -> Session:
+    """A session that cannot be resumed; `options` in place of the server's."""
+    return Session(
+        service.session_options if options is None else options,
+        session_id=session_id,
+        model=service.model,
+        languages=service.languages,
+        language_codes=service.language_codes,
+        aligner=service.aligner,
+    )
 
 
 def make_service(

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from .live_session import LiveSession
 from .protocol import ErrorCode, ProtocolError
-from .service import Service, new_session_id
-from .session import Session
+from .service import Service, new_session, new_session_id
 from .wyoming import WyomingDialog, described
 from .wyoming_frames import BadFrame, FrameReader, WyomingEvent, encode
 
@@ -113,13 +112,7 @@ class _Connection:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service, session_id: str
     ) -> None:
         codes = {name: code for code, name in service.language_codes.items()}
-        session = Session(
-            service.session_options,
-            session_id=session_id,
-            model=service.model,
-            languages=service.languages,
-            language_codes=service.language_codes,
-        )
+        session = new_session(service, session_id)
         languages = [codes.get(name, name) for name in service.languages]
         info = described(service.model, languages, _version())
         self._dialog = WyomingDialog(session, service.session_options, codes, info)

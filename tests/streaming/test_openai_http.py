@@ -92,7 +92,7 @@ async def test_json_with_log_probabilities() -> None:
         assert heard.usage is not None
         assert heard.usage.type == "duration"
         assert heard.usage.seconds == pytest.approx(len(SPEECH) / 16_000, abs=0.001)
-        assert len(live.recognizer.steps) == 1, "a short file is one piece, and nobody asked for partials"
+        assert len(live.recognizer.steps) == 1, "a short file is one piece, heard in one step"
         await live.quiet()
 
 
