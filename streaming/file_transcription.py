@@ -26,6 +26,8 @@ STEP_S = 8
 segment in one step it would wait for long where the model is slow."""
 
 _SLACK_S = 60
+_NORMAL_PEAK = 0.5
+_SILENT_PEAK = 1e-3  # -60 dB
 
 
 def file_options(options: SessionOptions, max_s: int) -> SessionOptions:
@@ -145,4 +147,9 @@ def _with_format(start: Start, vad: bool) -> Start:
 
 
 def _has_speech(samples: Samples, options: SessionOptions) -> bool:
-    return any(webrtc_vad(options).classify(samples[: len(samples) // FRAME * FRAME]))
+    """Judged at a normal level: the detector does not hear a recording that is quiet as a whole."""
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak < _SILENT_PEAK:
+        return False
+    level = samples[: len(samples) // FRAME * FRAME] * np.float32(_NORMAL_PEAK / peak)
+    return any(webrtc_vad(options).classify(level))

@@ -184,6 +184,12 @@ async def test_language_and_context_reach_the_model() -> None:
 
 
 @in_loop
+async def test_a_quiet_recording_is_heard() -> None:
+    async with live_server() as live:
+        assert (await post(live, wav(SPEECH * np.float32(0.05)))).json()["text"]
+
+
+@in_loop
 async def test_silence_is_silent() -> None:
     async with live_server() as live:
         for fields in ({}, {"chunking_strategy": "auto"}):
