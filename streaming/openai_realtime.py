@@ -77,6 +77,8 @@ class RealtimeDialog:
         config: what is in force before the client says anything.
         new_id: makes ids of events, items and so on, given their kind.
         now_s: seconds since the epoch.
+        dashscope: the client is one of Alibaba's hosted API for this model family: `text` and `stash` in place of
+            deltas, and a `session.finish`.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class RealtimeDialog:
         config: RealtimeConfig,
         new_id: Callable[[str], str],
         now_s: int,
+        dashscope: bool = False,
     ) -> None:
         self.session = session
         self._offered = offered
@@ -98,6 +101,7 @@ class RealtimeDialog:
         self._turns = Turns(new_id, codes)
         self._speaker: TurnsLike = self._turns
         self._vllm = False
+        self._dashscope = dashscope
         self._queue: deque[_Queued] = deque()
         self._events: list[Json] = []
         self._since_commit = 0  # bytes of audio
@@ -106,6 +110,7 @@ class RealtimeDialog:
             _MARK_OF_FLAT: self._update,
             "input_audio_buffer.commit": self._commit,
             "input_audio_buffer.clear": self._clear,
+            **({"session.finish": self._finish} if dashscope else {}),
         }
         session.receive_control(config.start())
         if session.close_code is None:
@@ -234,6 +239,12 @@ class RealtimeDialog:
         self.session.receive_control(wire.Clear())
         self._tell(self._speaker.clear())
 
+    def _finish(self, event: ClientEvent) -> None:
+        self._translate()
+        if self._config.turn is None and self._buffered_ms >= _SHORTEST_COMMIT_MS:
+            self._commit(event)
+        self.session.receive_control(wire.Stop())
+
     @property
     def _buffered_ms(self) -> int:
         samples = self._since_commit // _SAMPLE_BYTES[self._config.format]
@@ -260,6 +271,8 @@ class RealtimeDialog:
                 return [
                     {"type": "session.created", "session": session, "id": session["id"], "created": self._created_at}
                 ]
+            case wire.Done():
+                return [{"type": "session.finished"}]
             case wire.Error():
                 return [self._error(in_their_words(message.code, message.message), None)]
             case _:
@@ -275,7 +288,8 @@ class RealtimeDialog:
             flat=self._config.flat,
             logprobs=LOGPROBS in include,
             segments=SEGMENTS in include,
-            unstable=UNSTABLE in include,
+            unstable=UNSTABLE in include or self._dashscope,
+            deltas=not self._dashscope,
         )
         self._translate()  # what was said so far was said in the old one
         return self._turns.switch(style)

@@ -1,4 +1,4 @@
-"""`/v1/realtime` and the keys for it: who may connect, and with which session.
+"""`/v1/realtime`, its alias for DashScope's clients, and the keys for it: who may connect, with which session.
 
 Knows handshakes, keys and refusals. Refuses to know events (`openai_realtime`) and frames (`dialog_connection`).
 """
@@ -21,7 +21,7 @@ from .ephemeral_keys import EphemeralKeys
 from .openai_errors import SERVER_ERROR, OpenAIError, translated, unauthorized
 from .openai_http import json_endpoint
 from .openai_realtime import RealtimeDialog
-from .openai_session import RealtimeConfig, read_patch
+from .openai_session import DASHSCOPE_RATE, RealtimeConfig, read_patch
 from .protocol import ProtocolError
 from .service import Service, new_session, new_session_id
 
@@ -52,6 +52,9 @@ def realtime_routes(service: Service) -> list[BaseRoute]:
     async def connect(websocket: WebSocket) -> None:
         await _serve(websocket, service, ephemeral)
 
+    async def connect_dashscope(websocket: WebSocket) -> None:
+        await _serve(websocket, service, ephemeral, dashscope=True)
+
     async def client_secrets(request: Request, service: Service) -> Response:
         asked = _decoded(await _body(request))
         seconds = asked.expires_after.seconds
@@ -70,6 +73,7 @@ def realtime_routes(service: Service) -> list[BaseRoute]:
 
     return [
         WebSocketRoute("/v1/realtime", connect),
+        WebSocketRoute("/api-ws/v1/realtime", connect_dashscope),
         Route("/v1/realtime/client_secrets", json_endpoint(service, client_secrets), methods=["POST"]),
         Route("/v1/realtime/transcription_sessions", json_endpoint(service, transcription_sessions), methods=["POST"]),
     ]
@@ -99,7 +103,7 @@ def _described(service: Service, session: bytes, life_s: int) -> tuple[dict[str,
     return config.as_session(f"sess_{new_session_id()}", expires_at, service.session_options), expires_at
 
 
-async def _serve(websocket: WebSocket, service: Service, ephemeral: EphemeralKeys) -> None:
+async def _serve(websocket: WebSocket, service: Service, ephemeral: EphemeralKeys, *, dashscope: bool = False) -> None:
     session_id = new_session_id()
     offered: list[str] = websocket.scope["subprotocols"]
     credentials = Credentials(websocket.headers, websocket.query_params, offered)
@@ -108,6 +112,8 @@ async def _serve(websocket: WebSocket, service: Service, ephemeral: EphemeralKey
             service.metrics.sessions_refused.labels("origin").inc()
             raise OpenAIError("this origin may not use this server", "origin_not_allowed", status=403)
         config = _admitted(service, ephemeral, credentials)
+        if dashscope:
+            config = replace(config, rate=DASHSCOPE_RATE, flat=True)
         with service.admission.session(LABEL):
             await websocket.accept(choose_subprotocol(offered, (SUBPROTOCOL,)))
             dialog = RealtimeDialog(
@@ -117,6 +123,7 @@ async def _serve(websocket: WebSocket, service: Service, ephemeral: EphemeralKey
                 config=_with_model(config, websocket.query_params.get("model")),
                 new_id=lambda kind: f"{kind}_{secrets.token_hex(10)}",
                 now_s=int(time.time()),
+                dashscope=dashscope,
             )
             await DialogConnection(websocket, dialog, service).run()
     except OpenAIError as refusal:

@@ -27,6 +27,7 @@ UNSTABLE = "item.input_audio_transcription.unstable"
 """The last two are ours: an event for each segment, and one for each change of the text that may still change."""
 INCLUDES = (LOGPROBS, SEGMENTS, UNSTABLE)
 
+DASHSCOPE_RATE = 16_000
 PCM_RATES = (24_000, 16_000, 48_000, 8_000)
 _PCM, _MULAW, _ALAW = "audio/pcm", "audio/pcmu", "audio/pcma"
 _ENCODINGS: Mapping[str, str] = MappingProxyType({_PCM: "pcm_s16le", _MULAW: "mulaw", _ALAW: "alaw"})
@@ -41,6 +42,12 @@ class _Format(msgspec.Struct, frozen=True):
     rate: int | None = None
 
 
+class _Corpus(msgspec.Struct, frozen=True):
+    """DashScope's name for a prompt."""
+
+    text: str | None = None
+
+
 class _Transcription(msgspec.Struct, frozen=True):
     model: str | None | UnsetType = UNSET
     language: str | None | UnsetType = UNSET
@@ -48,6 +55,7 @@ class _Transcription(msgspec.Struct, frozen=True):
     prompt: str | None | UnsetType = UNSET
     keywords: list[str] | None | UnsetType = UNSET
     delay: str | None | UnsetType = UNSET
+    corpus: _Corpus | None = None
 
 
 class TurnDetection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -151,7 +159,8 @@ class RealtimeConfig:
             raise unsupported_value("session.audio.input.format.type", kind, tuple(_ENCODINGS))
         if kind != _PCM:
             return replace(self, format=kind, rate=_TELEPHONE_RATE)
-        rate = PCM_RATES[0] if rate is None else rate
+        if rate is None:
+            rate = self.rate if self.format == _PCM else PCM_RATES[0]
         if rate not in PCM_RATES:
             raise unsupported_value("session.audio.input.format.rate", rate, tuple(map(str, PCM_RATES)))
         return replace(self, format=kind, rate=rate)
@@ -162,6 +171,8 @@ class RealtimeConfig:
             if each is UNSET:
                 continue
             fields = each or _Transcription(None, None, None, None, None, None)
+            if fields.corpus is not None:
+                config = replace(config, prompt=fields.corpus.text)
             if isinstance(fields.delay, str) and fields.delay not in DELAY_MS:
                 raise unsupported_value("session.audio.input.transcription.delay", fields.delay, tuple(DELAY_MS))
             config = replace(

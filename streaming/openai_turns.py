@@ -49,13 +49,14 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class TurnStyle:
-    """What the client asked for."""
+    """What the client asked for. Without `deltas`, as DashScope's clients want it, `unstable` events tell it all."""
 
     manual: bool = False
     flat: bool = False
     logprobs: bool = False
     segments: bool = False
     unstable: bool = False
+    deltas: bool = True
 
 
 class Turns:
@@ -160,7 +161,8 @@ class Turns:
                 delta = ("" if part.sent else separator(turn.sent, text)) + text[len(part.sent) :]
                 part.sent = text
                 turn.sent += delta
-                events.append(self._delta(turn, part, delta))
+                if self.style.deltas:
+                    events.append(self._delta(turn, part, delta))
             if part.final is None:
                 if self.style.unstable:
                     events.append(self._unstable(turn, part))
@@ -231,16 +233,18 @@ class Turns:
             error = {"type": "server_error", "code": "transcription_failed", "message": failures[0], "param": None}
             return [{"type": f"{_TRANSCRIPTION}.failed", **about, "error": error}]
         finals = [part.final for part in turn.parts.values() if part.final is not None]
-        return [
-            {
-                "type": f"{_TRANSCRIPTION}.completed",
-                **about,
-                "transcript": joined(final.text for final in finals),
-                "languages": language_codes(_languages(finals), self._codes),
-                "logprobs": log_probabilities(finals) if self.style.logprobs else None,
-                "usage": usage(turn.audio_ms),
-            }
-        ]
+        languages = language_codes(_languages(finals), self._codes)
+        completed: Json = {
+            "type": f"{_TRANSCRIPTION}.completed",
+            **about,
+            "transcript": joined(final.text for final in finals),
+            "languages": languages,
+            "logprobs": log_probabilities(finals) if self.style.logprobs else None,
+            "usage": usage(turn.audio_ms),
+        }
+        if not self.style.deltas:
+            completed["language"] = languages[0]["code"] if languages else None
+        return [completed]
 
 
 _ITEM_EVENTS = ("conversation.item.added", "conversation.item.done")

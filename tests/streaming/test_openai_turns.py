@@ -27,7 +27,12 @@ COMPLETED = "conversation.item.input_audio_transcription.completed"
 class Chat:
     """A client, its dialog, and whoever answers for the model."""
 
-    def __init__(self, config: RealtimeConfig = RealtimeConfig(), options: SessionOptions = OPTIONS) -> None:  # noqa: B008
+    def __init__(
+        self,
+        config: RealtimeConfig = RealtimeConfig(),  # noqa: B008 - frozen
+        options: SessionOptions = OPTIONS,
+        dashscope: bool = False,
+    ) -> None:
         count = itertools.count(1)
         self.session = Session(
             options,
@@ -44,6 +49,7 @@ class Chat:
             config=config,
             new_id=lambda kind: f"{kind}_{next(count)}",
             now_s=1000,
+            dashscope=dashscope,
         )
         self.heard: list[dict[str, Any]] = []
         self._heard = 0
@@ -506,6 +512,46 @@ def test_vllm_dialect() -> None:
     chat.speak(500, rate=16_000)
     chat.say("input_audio_buffer.commit", final=True)
     assert chat.recognise(2, "again", final=True)[-1]["text"] == "again"
+
+
+# DashScope's dialect
+
+
+def test_dashscope_dialect() -> None:
+    chat = Chat(RealtimeConfig(rate=16_000, flat=True), dashscope=True)
+    chat.say(
+        "session.update",
+        session={
+            "modalities": ["text"],
+            "input_audio_format": "pcm",
+            "sample_rate": 16_000,
+            "input_audio_transcription": {"language": "de", "corpus": {"text": "Föhn"}},
+            "turn_detection": {"type": "server_vad", "threshold": 0.2, "silence_duration_ms": 400},
+        },
+    )
+    told = chat.speak(1000, rate=16_000)
+    (opened,) = [each for each in chat.session.work_to_run() if isinstance(each, OpenStream)]
+    assert (opened.language, opened.context) == ("German", "Föhn")
+    assert kinds(told) == ["buffer.speech_started"]
+    chat.recognise(0, "guten mor")
+    (text,) = chat.recognise(0, "guten morgen")
+    assert text["type"].endswith("transcription.text")
+    assert (text["text"], text["stash"]) == ("guten mor", "gen")
+    chat.say("session.finish")
+    assert kinds(chat.heard)[-3:] == ["buffer.speech_stopped", "buffer.committed", "created"]
+    completed, finished = chat.recognise(0, "guten morgen", final=True)
+    assert (completed["transcript"], completed["language"]) == ("guten morgen", "en")
+    assert finished["type"] == "session.finished"
+    assert chat.session.close_code == 1000
+
+
+def test_dashscope_with_commits_of_the_client() -> None:
+    chat = Chat(RealtimeConfig(rate=16_000, flat=True), dashscope=True)
+    chat.configure({"input_audio_format": "pcm", "turn_detection": None})
+    chat.speak(1000, rate=16_000)
+    chat.say("session.finish")
+    completed, finished = chat.recognise(0, "schluss", final=True)
+    assert (completed["transcript"], finished["type"]) == ("schluss", "session.finished")
 
 
 # Whatever comes
