@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from . import augment
-from .flat_start import FlatStart
+from .frame_labels import FrameLabels
 from .model import IGNORED, PHONEME_FRAMES, Batch
 from .noise import draw_noise
 from .pack import Pack, PackedClip
@@ -232,7 +232,7 @@ class ExampleStream(IterableDataset[Batch]):
         texts = {w for c in pack.select(["train"]) for w in _words(c)}
         pronunciations = Pronunciations.read(self._data / "phonemes.json")
         prompt = Prompt(load_vocabulary(self._data / "tokenizer"), sorted(texts), pronunciations)
-        flat_start = FlatStart(pack, pronunciations)
+        labeller = FrameLabels(pack, pronunciations)
         maker = augment.FeatureMaker(self._bins)
         bank = [draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE)) for _ in range(8)]
         while True:
@@ -244,11 +244,11 @@ class ExampleStream(IterableDataset[Batch]):
                 bank = [*bank[-NOISE_BANK + 1 :], fresh]
                 made = [_make(plan, pack, bank, rng, recipe.strength) for plan in batches[index]]
                 features = [augment.mask(maker.augmented(m, rng, recipe.strength), rng, recipe.strength) for m in made]
-                yield collate(features, batches[index], prompt, flat_start, rng)
+                yield collate(features, batches[index], prompt, labeller, rng)
 
 
 def collate(
-    features: list[Tensor], plans: list[Plan], prompt: Prompt, flat_start: FlatStart, rng: np.random.Generator
+    features: list[Tensor], plans: list[Plan], prompt: Prompt, labeller: FrameLabels, rng: np.random.Generator
 ) -> Batch:
     """Pad features `[bins, frames]` and rows of ids into one batch."""
     frames = [f.shape[1] for f in features]
@@ -273,7 +273,7 @@ def collate(
         lengths.append(len(spoken))
         sounds = prompt.pronunciations.ids(plan.text, plan.language)
         phonemes += sounds or []
-        frame_labels = torch.from_numpy(flat_start.labels(plan, tokens[i]))
+        frame_labels = torch.from_numpy(labeller.labels(plan, tokens[i]))
         labels[i, : len(frame_labels)] = frame_labels
         phoneme_lengths.append(-1 if sounds is None else len(sounds))
     return Batch(

@@ -75,6 +75,7 @@ class Pack:
     """A pack opened for reading."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         with open(folder / "index.jsonl", encoding="utf-8") as lines:
             self.clips = [PackedClip(**json.loads(line)) for line in lines]
         self._audio: NDArray[np.int16] = np.memmap(folder / "audio.i16", dtype="<i2", mode="r")

@@ -29,6 +29,9 @@ class Pronunciations:
     def read(cls, path: Path) -> "Pronunciations":
         return cls(json.loads(path.read_text(encoding="utf-8")))
 
+    def id_of(self, symbol: str) -> int | None:
+        return self._ids.get(symbol)
+
     def ids(self, text: str, language: str) -> list[int] | None:
         """Phonemes of a text in the training form; None where a word has no pronunciation."""
         known = self._words.get(language)

@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import soundfile
@@ -120,23 +121,24 @@ def synthetic_jobs(count: int, seed: int) -> Iterator[tuple[str, str, str, synth
             made += 1
 
 
-def _render(job: tuple[str, str, str, synthesis.Voice]) -> NDArray[np.float32]:
+def _render(job: tuple[str, str, str, synthesis.Voice]) -> synthesis.Timed:
     _, language, text, voice = job
     return synthesis.render(phrases.spoken(text) if language == "en" else text, voice)
 
 
-def pack_synthetic(writer: PackWriter, count: int, seed: int, workers: int) -> None:
+def pack_synthetic(writer: PackWriter, times: TextIO, count: int, seed: int, workers: int) -> None:
+    """Add synthetic clips; `times` gets one JSON line per clip whose phonemes are timed."""
     if count == 0:
         return
     jobs = list(synthetic_jobs(count, seed))
     with ProcessPoolExecutor(workers) as pool:
-        for i, samples in enumerate(pool.map(_render, jobs, chunksize=32)):
+        for i, (samples, phonemes) in enumerate(pool.map(_render, jobs, chunksize=32)):
             kind, language, text, voice = jobs[i]
             if samples.size < 800:
                 continue
-            writer.add(
+            clip = writer.add(
                 samples,
-                id=f"synthetic/{i}",
+                id=f"synthetic/{seed}-{i}",
                 text=text,
                 language=LANGUAGE_NAMES[language],
                 speaker=voice.speaker,
@@ -145,6 +147,8 @@ def pack_synthetic(writer: PackWriter, count: int, seed: int, workers: int) -> N
                 split="train",
                 licence="made here",
             )
+            if phonemes:
+                times.write(json.dumps({"start": clip.start, "phonemes": phonemes}) + "\n")
 
 
 def vocabulary_texts(clips: list[PackedClip], seed: int) -> Iterator[str]:
@@ -177,9 +181,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     rows = [row for folder in options.speech for row in read_rows(folder)]
     folder = options.out / "pack"
-    with PackWriter(folder) as writer:
+    with PackWriter(folder) as writer, open(folder / "phoneme_times.jsonl", "w", encoding="utf-8") as times:
         pack_recordings(rows, writer, options.seed)
-        pack_synthetic(writer, options.synthetic, options.seed, options.workers)
+        pack_synthetic(writer, times, options.synthetic, options.seed, options.workers)
         writer.flush()
         pack_strings(folder, writer, Pack(folder).clips, options.seed)
     pack = Pack(folder)

@@ -1,14 +1,14 @@
 """Synthetic speech with espeak-ng and flite: a text and a voice in, 16 kHz samples out.
 
-Knows the command lines of the two programs and the list of voices; nothing of what is said.
+Knows how to call the two programs and the list of voices; nothing of what is said.
 """
 
-import io
 import random
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from .espeak import Espeak
+
 SAMPLE_RATE = 16_000
-_ACCENTS = ["en-us", "en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan"]
+_ACCENTS = ["en-us", "en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan"]
 _ACCENTS += ["en-gb-x-gbcwmd", "en-029"]
 _VARIANTS = (
     "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt2 klatt4 Adam Alex Alicia Andrea Andy Annie "
@@ -51,9 +53,20 @@ def draw_voice(rng: random.Random, language: str) -> Voice:
     return Voice("espeak-ng", f"{accent}+{rng.choice(_VARIANTS)}", speed, pitch)
 
 
-def render(text: str, voice: Voice) -> NDArray[np.float32]:
-    """Speech of `text`, mono 16 kHz, silence at the ends cut to 0.1 s; FileNotFoundError without
-    the program."""
+Timed = tuple[NDArray[np.float32], list[tuple[str, int]]]
+
+
+@cache
+def _espeak() -> Espeak:
+    return Espeak()
+
+
+def render(text: str, voice: Voice) -> Timed:
+    """Speech of `text`, mono 16 kHz, silence at the ends cut to 0.1 s; and (phoneme, first sample) in order.
+
+    flite tells no phonemes. FileNotFoundError or OSError without the program.
+    """
+    phonemes: list[tuple[str, int]] = []
     if voice.program == "flite":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "speech.wav"
@@ -62,19 +75,20 @@ def render(text: str, voice: Voice) -> NDArray[np.float32]:
             subprocess.run(command, check=True, capture_output=True)
             samples, rate = soundfile.read(path, dtype="float32")
     else:
-        words_per_minute = str(round(165 * voice.speed))
-        command = ["espeak-ng", "-v", voice.name, "-s", words_per_minute, "-p", str(voice.pitch)]
-        result = subprocess.run([*command, "--stdout", text], check=True, capture_output=True)
-        samples, rate = soundfile.read(io.BytesIO(result.stdout), dtype="float32")
-    return trim(soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32))
+        samples, phonemes = _espeak().say(text, voice.name, round(165 * voice.speed), voice.pitch)
+        rate = _espeak().sample_rate
+    resampled = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
+    first, last = loud_span(resampled)
+    timed = [(p, max(0, round(at * SAMPLE_RATE / rate) - first)) for p, at in phonemes]
+    return resampled[first:last], timed
 
 
-def trim(samples: NDArray[np.float32], keep_s: float = 0.1) -> NDArray[np.float32]:
-    """Cut leading and trailing stretches 45 dB below the peak, but for `keep_s`."""
+def loud_span(samples: NDArray[np.float32], keep_s: float = 0.1) -> tuple[int, int]:
+    """(first, last + 1) without leading and trailing stretches 45 dB below the peak, but for `keep_s`."""
     if samples.size == 0:
-        return samples
+        return 0, 0
     loud = np.flatnonzero(np.abs(samples) > np.abs(samples).max() * 10 ** (-45 / 20))
     if loud.size == 0:
-        return samples
+        return 0, samples.size
     keep = int(keep_s * SAMPLE_RATE)
-    return samples[max(0, loud[0] - keep) : loud[-1] + 1 + keep]
+    return max(0, int(loud[0]) - keep), min(samples.size, int(loud[-1]) + 1 + keep)

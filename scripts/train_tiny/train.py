@@ -45,9 +45,13 @@ class Stage:
     frames: float = 0.0  # weight of the rough frame labels
 
 
-# Short clips and the CTC losses alone first: the decoder learns little before the encoder hears.
+_FEW_WORDS = ("fsdd", "moonshine", "alnum", "pv-intent", "pv-wake", "ovos-ww", "synthetic")
+# Short clips of the small vocabularies and the CTC losses first: the decoder learns little before
+# the encoder hears.
 STAGES = [
-    Stage(Recipe(longest_s=3.0, batch_s=48, strength=0.3), 1.2, 0.15, with_decoder=False, frames=1.0),
+    Stage(
+        Recipe(longest_s=3.0, batch_s=40, strength=0.3, sources=_FEW_WORDS), 1.0, 0.3, with_decoder=False, frames=1.0
+    ),
     Stage(Recipe(longest_s=5.0, batch_s=64, strength=0.6), 0.8, 0.35, with_decoder=True),
     Stage(Recipe(longest_s=15.0, batch_s=90), 0.0, 2.0, with_decoder=True),
 ]
