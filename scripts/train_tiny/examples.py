@@ -39,14 +39,14 @@ SHARES: dict[tuple[str, str], float] = {
     ("moonshine", "join"): 0.05,
     ("alnum", "single"): 0.08,
     ("alnum", "join"): 0.09,
-    ("pv-intent", "single"): 0.14,
+    ("pv-intent", "single"): 0.16,
     ("pv-wake", "single"): 0.08,
     ("ovos-ww", "single"): 0.05,
-    ("asterisk-en", "single"): 0.06,
-    ("asterisk-en", "join"): 0.04,
+    ("asterisk-en", "single"): 0.03,
+    ("asterisk-en", "join"): 0.02,
     ("asterisk-es", "single"): 0.03,
-    ("cmn-hsk", "single"): 0.02,
-    ("cmn-hsk", "join"): 0.02,
+    ("cmn-hsk", "single"): 0.015,
+    ("cmn-hsk", "join"): 0.01,
     ("synthetic", "single"): 0.14,
     ("synthetic", "join"): 0.05,
 }
@@ -342,10 +342,11 @@ def _words(clip: PackedClip) -> tuple[str, ...]:
 
 
 def _single_words(piece: Piece) -> list[Piece]:
-    """The aligned words of a clip as pieces of their own."""
+    """The aligned words of a clip as pieces of their own, but for those of an unlikely length."""
     out, begin = [], 0
     for word, end in zip(piece.words, piece.ends, strict=True):
-        out.append(Piece(piece.start + begin, end - begin, (word,), (end - begin,)))
+        if 0.25 * SAMPLE_RATE < end - begin < 1.6 * SAMPLE_RATE:
+            out.append(Piece(piece.start + begin, end - begin, (word,), (end - begin,)))
         begin = end
     return out
 

@@ -50,8 +50,8 @@ _FEW_WORDS = ("fsdd", "moonshine", "alnum", "pv-intent", "pv-wake", "ovos-ww", "
 # the encoder hears.
 STAGES = [
     Stage(Recipe(3.0, batch_s=24, strength=0.3, sources=_FEW_WORDS), 1.3, 0.30, with_decoder=False, frames=1.0),
-    Stage(Recipe(6.0, batch_s=32, strength=0.5, sources=_FEW_WORDS), 0.6, 0.55, with_decoder=True, frames=0.5),
-    Stage(Recipe(15.0, batch_s=48), 0.0, 2.0, with_decoder=True, frames=0.3),
+    Stage(Recipe(6.0, batch_s=32, strength=0.5, sources=_FEW_WORDS), 0.6, 0.46, with_decoder=True, frames=0.5),
+    Stage(Recipe(12.0, batch_s=48, strength=0.7), 0.0, 2.0, with_decoder=True, frames=0.3),
 ]
 WARMUP_STEPS = 300
 EMA_DECAY = 0.999
