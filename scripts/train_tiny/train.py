@@ -10,7 +10,6 @@ averaged weights.
 import argparse
 import copy
 import json
-import math
 import random
 import signal
 import time
@@ -30,6 +29,7 @@ from .examples import ExampleStream, Prompt, Recipe
 from .model import AttentionPlan, Batch, TrainingModel
 from .pack import Pack
 from .phonemes import Pronunciations
+from .thread_choice import ThreadChoice
 from .vocabulary import load_vocabulary
 
 
@@ -51,9 +51,10 @@ _FEW_WORDS = ("fsdd", "moonshine", "alnum", "pv-intent", "pv-wake", "ovos-ww", "
 STAGES = [
     Stage(Recipe(3.0, batch_s=24, strength=0.3, sources=_FEW_WORDS), 1.3, 0.30, with_decoder=False, frames=1.0),
     Stage(Recipe(6.0, batch_s=32, strength=0.5, sources=_FEW_WORDS), 0.6, 0.46, with_decoder=True, frames=0.5),
-    Stage(Recipe(12.0, batch_s=48, strength=0.7), 0.0, 2.0, with_decoder=True, frames=0.3),
+    Stage(Recipe(12.0, batch_s=40, strength=0.3), 0.0, 2.0, with_decoder=True, frames=0.3),
 ]
 WARMUP_STEPS = 300
+COOLING = 0.35  # the last part of the training, in which the rate falls to nothing
 EMA_DECAY = 0.999
 
 
@@ -122,6 +123,7 @@ class Trainer:
                 multiprocessing_context="fork" if options.workers else None,
             )
         )
+        threads = ThreadChoice(tuple(range(1, options.threads + 1)))
         next_check = self._trained_s + (60 * options.check_minutes if self._step else 120)
         next_save = self._trained_s + 180
         sums = [0.0] * 6  # phonemes, frames, CTC, answer, seconds of audio, seconds waited for data
@@ -146,15 +148,18 @@ class Trainer:
                     answer=round(sums[3] / count, 3),
                     lr=round(self._rate(), 6),
                     speed=round(sums[4] / spent, 1),
+                    threads=torch.get_num_threads(),
                     waiting=round(sums[5] / spent, 2),
                 )
+                torch.set_num_threads(threads.next(torch.get_num_threads(), sums[4] / spent))
                 sums, logged, logged_at = [0.0] * 6, self._step, self._trained_s
             if self._trained_s > next_save:
                 self._save()
                 next_save = self._trained_s + 180
             if self._trained_s > next_check:
                 self._check(check)
-                next_check = self._trained_s + 60 * options.check_minutes
+                threads = ThreadChoice(tuple(range(1, options.threads + 1)))
+        next_check = self._trained_s + 60 * options.check_minutes
             self._move_stage()
         self._save()
         self._check(check)
@@ -189,8 +194,7 @@ class Trainer:
         peak = float(self._options.lr)
         if self._step < WARMUP_STEPS:
             return peak * (self._step + 1) / WARMUP_STEPS
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, self.progress)))
-        return float(peak * max(0.01, falling))
+        return peak * min(1.0, max(0.01, (1 - self.progress) / COOLING))
 
     def _move_stage(self) -> None:
         stage = STAGES[int(self._stage[0])]
@@ -258,7 +262,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10**9, help="stop after so many")
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="at most; fewer where they are faster")
     parser.add_argument("--workers", type=int, default=1, help="loader processes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dev-clips", type=int, default=24, help="per source, at each check")
