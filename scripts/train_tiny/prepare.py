@@ -1,7 +1,7 @@
 """First of the three commands: recordings and synthetic speech in, one compact pack out.
 
     python -m scripts.train_tiny.prepare --speech ../shared/speech --speech ../shared/speech-extra \\
-        --out build/tiny-data [--synthetic 9000] [--seed 4]
+        --out build/tiny-data [--synthetic 22000] [--seed 4]
 
 Writes OUT/pack (audio and index with split, text, speaker, licence), OUT/phonemes.json, OUT/tokenizer (the official
 three files) and OUT/split.json (counts and rules). The folders given must hold a manifest.jsonl.
@@ -173,7 +173,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--speech", type=Path, action="append", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--synthetic", type=int, default=9000, help="synthetic clips to make")
+    parser.add_argument("--synthetic", type=int, default=22000, help="synthetic clips to make")
     parser.add_argument("--vocabulary", type=int, default=1000, help="BPE entries, bytes included")
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)

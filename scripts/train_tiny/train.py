@@ -158,8 +158,7 @@ class Trainer:
                 next_save = self._trained_s + 180
             if self._trained_s > next_check:
                 self._check(check)
-                threads = ThreadChoice(tuple(range(1, options.threads + 1)))
-        next_check = self._trained_s + 60 * options.check_minutes
+                next_check = self._trained_s + 60 * options.check_minutes
             self._move_stage()
         self._save()
         self._check(check)
