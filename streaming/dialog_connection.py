@@ -106,6 +106,7 @@ class DialogConnection:
             except TimeoutError:
                 self._close_past_the_buffer()
                 return
+            self._fed.set()
             if session.close_code is not None:
                 await self._close(session.close_code)
                 return
@@ -117,7 +118,6 @@ class DialogConnection:
             self._live.advance()
             # What was just given over may have been all: look again only when the engine says something.
             self._live.news.clear()
-        self._fed.set()
 
     async def _send(self, frame: str) -> None:
         async with asyncio.timeout(self._service.server_options.send_timeout_s):

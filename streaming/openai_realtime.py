@@ -33,6 +33,9 @@ Json = dict[str, object]
 MAX_APPEND_BYTES = 15 << 20
 """Of audio in one event; OpenAI's limit."""
 
+MAX_WAITING_EVENTS = 256
+"""Of ours, for a client that does not read them."""
+
 _SHORTEST_COMMIT_MS = 100
 _SLICE_BYTES = 1 << 16
 _SAMPLE_BYTES: Mapping[str, int] = MappingProxyType({"audio/pcm": 2, "audio/pcmu": 1, "audio/pcma": 1})
@@ -119,8 +122,8 @@ class RealtimeDialog:
 
     @property
     def hungry(self) -> bool:
-        """Whether the next frame may be read."""
-        return not self._queue
+        """Whether the next frame may be read: nothing waits, and the client reads what it is told."""
+        return not self._queue and len(self._events) < MAX_WAITING_EVENTS
 
     def receive_text(self, frame: str) -> None:
         """A text frame: one event."""

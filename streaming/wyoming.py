@@ -21,6 +21,9 @@ from .running_transcript import RunningTranscript
 from .session import Session
 from .wyoming_frames import WyomingEvent
 
+MAX_WAITING_EVENTS = 256
+"""Of ours, for a client that does not read them."""
+
 _SLICE_BYTES = 1 << 16
 _SAMPLE_BYTES = 2
 
@@ -93,8 +96,8 @@ class WyomingDialog:
 
     @property
     def hungry(self) -> bool:
-        """Whether more may be read."""
-        return not self._queue
+        """Whether more may be read: nothing waits, and the client reads what it is told."""
+        return not self._queue and len(self._events) < MAX_WAITING_EVENTS
 
     def receive(self, event: WyomingEvent) -> None:
         """One event of the client; those that nobody knows are dropped, as the protocol wants it."""

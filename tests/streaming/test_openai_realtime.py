@@ -276,6 +276,26 @@ async def test_garbage_frames_are_answered_and_the_session_lives() -> None:
 
 
 @in_loop
+async def test_a_client_that_never_reads_is_closed() -> None:
+    options = ServerOptions(resume_ttl_s=0, send_timeout_s=0.2, ping_interval_s=60)
+    async with live_server(server=options, send_buffer_bytes=4096) as live:
+        client = await live.connect(PATH)
+        client.transport.pause_reading()
+
+        async def flood() -> None:
+            for _ in range(100_000):
+                await client.send('{"type": "' + "x" * 500 + '"}')
+
+        flooding = asyncio.create_task(flood())
+        await until(lambda: live.service.admission.sessions == 0)
+        assert live.value("steno_sessions_closed_total", code="1013") == 1
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+        client.transport.abort()
+        await live.quiet()
+
+
+@in_loop
 async def test_vllm_clients_get_their_dialect() -> None:
     async with live_server() as live, live.connect("/v1/realtime") as client:
         assert json.loads(await client.recv())["id"].startswith("sess_")

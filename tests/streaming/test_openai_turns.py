@@ -458,6 +458,16 @@ def test_bad_events_cost_the_client_nothing_but_an_error(frame: str, code: str, 
     assert kinds(chat.speak(500)) == ["buffer.speech_started"]
 
 
+def test_a_client_that_does_not_read_is_not_read_either() -> None:
+    chat = Chat()
+    for _ in range(1000):
+        if chat.dialog.hungry:
+            chat.dialog.receive_text("{")
+    assert not chat.dialog.hungry
+    assert len(chat.events()) < 300
+    assert chat.dialog.hungry
+
+
 def test_an_error_names_the_event() -> None:
     chat = Chat()
     chat.events()

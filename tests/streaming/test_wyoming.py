@@ -171,6 +171,16 @@ def test_small_talk() -> None:
     assert chat.session.close_code is None
 
 
+def test_a_client_that_does_not_read_is_not_read_either() -> None:
+    chat = Chat()
+    for _ in range(1000):
+        if chat.dialog.hungry:
+            chat.dialog.receive(WyomingEvent("ping"))
+    assert not chat.dialog.hungry
+    assert len(chat.dialog.events_to_send()) < 300
+    assert chat.dialog.hungry
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "payload", "code"),
     [
