@@ -15,7 +15,7 @@ from .config import SessionOptions
 from .live_session import LiveSession
 from .protocol import ErrorCode, Final, NoticeCode, ProtocolError, Start
 from .service import Service, new_session, new_session_id
-from .vad import FRAME, webrtc_vad
+from .unheard_audio import has_speech
 from .work import SAMPLE_RATE, Samples
 
 BLOCK_S = 4
@@ -26,8 +26,6 @@ STEP_S = 8
 segment in one step it would wait for long where the model is slow."""
 
 _SLACK_S = 60
-_NORMAL_PEAK = 0.5
-_SILENT_PEAK = 1e-3  # -60 dB
 
 
 def file_options(options: SessionOptions, max_s: int) -> SessionOptions:
@@ -71,7 +69,7 @@ class FileTranscription:
         """
         ahead, whole = await self._read_ahead()
         vad = not (self._one_piece and whole)
-        if not vad and not await asyncio.to_thread(_has_speech, np.concatenate(ahead), self._options):
+        if not vad and not await asyncio.to_thread(has_speech, np.concatenate(ahead), self._options):
             return
         session = new_session(self._service, new_session_id(), self._options)
         self._live = LiveSession(session, self._service.engine, self._service.metrics, bulk=True)
@@ -144,12 +142,3 @@ def _with_format(start: Start, vad: bool) -> Start:
         sample_rate=SAMPLE_RATE,
         vad=vad,
     )
-
-
-def _has_speech(samples: Samples, options: SessionOptions) -> bool:
-    """Judged at a normal level: the detector does not hear a recording that is quiet as a whole."""
-    peak = float(np.abs(samples).max(initial=0.0))
-    if peak < _SILENT_PEAK:
-        return False
-    level = samples[: len(samples) // FRAME * FRAME] * np.float32(_NORMAL_PEAK / peak)
-    return any(webrtc_vad(options).classify(level))

@@ -25,6 +25,7 @@ from .openai_session import LOGPROBS, SEGMENTS, UNSTABLE, RealtimeConfig, read_p
 from .openai_turns import Turns, TurnStyle
 from .protocol import ProtocolError, ServerMessage
 from .session import Session
+from .unheard_audio import UnheardAudio
 from .vllm_turns import SAMPLE_RATE_HZ as VLLM_RATE
 from .vllm_turns import VllmTurns
 
@@ -108,6 +109,7 @@ class RealtimeDialog:
         self._queue: deque[_Queued] = deque()
         self._events: list[Json] = []
         self._since_commit = 0  # bytes of audio
+        self._unheard = UnheardAudio()
         self._handlers: Mapping[str, Callable[[ClientEvent], None]] = {
             "session.update": self._update,
             _MARK_OF_FLAT: self._update,
@@ -156,6 +158,8 @@ class RealtimeDialog:
             self._queue.popleft()
             if isinstance(first, _Audio):
                 self._since_commit += len(first.pcm)
+                if self._client_commits:
+                    self._unheard.add(first.pcm)
                 self.session.receive_audio(first.pcm)
                 continue
             try:
@@ -203,6 +207,7 @@ class RealtimeDialog:
         self.session.reconfigure(config.start(), config.options(self._offered))
         if (config.format, config.rate) != (self._config.format, self._config.rate):
             self._since_commit = 0
+            self._unheard.clear()
         self._config = config
         self._tell(self._speaker_style())
         kind = "transcription_session.updated" if event.type == _MARK_OF_FLAT else "session.updated"
@@ -232,6 +237,9 @@ class RealtimeDialog:
         self._since_commit = 0
         self.session.receive_control(wire.Commit())
         ended = self._translate()
+        if self._client_commits:
+            self._unheard.hand_over(self.session, self._config.start(), self._config.options(self._offered))
+            self._translate()
         if self._vllm or self._config.turn is None or not ended:
             # With turn detection the end of the open segment has said all; where none was open, the client still gets
             # its item.
@@ -239,6 +247,7 @@ class RealtimeDialog:
 
     def _clear(self, event: ClientEvent) -> None:
         self._since_commit = 0
+        self._unheard.clear()
         self.session.receive_control(wire.Clear())
         self._tell(self._speaker.clear())
 
@@ -247,6 +256,10 @@ class RealtimeDialog:
         if self._config.turn is None and self._buffered_ms >= _SHORTEST_COMMIT_MS:
             self._commit(event)
         self.session.receive_control(wire.Stop())
+
+    @property
+    def _client_commits(self) -> bool:
+        return self._config.turn is None or self._vllm
 
     @property
     def _buffered_ms(self) -> int:
@@ -259,9 +272,11 @@ class RealtimeDialog:
         """Turn the session's messages into events; True if a segment ended."""
         ended = False
         for message in self.session.messages_to_send():
+            if isinstance(message, wire.SpeechStart):
+                self._unheard.heard()
             if isinstance(message, wire.SpeechEnd):
                 ended = True
-                if self._config.turn is not None and not self._vllm:
+                if not self._client_commits:
                     self._since_commit = 0
             self._tell(self._translated(message))
         return ended

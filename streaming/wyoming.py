@@ -19,6 +19,7 @@ from .config import SessionOptions
 from .protocol import ErrorCode, ProtocolError, Start
 from .running_transcript import RunningTranscript
 from .session import Session
+from .unheard_audio import UnheardAudio
 from .wyoming_frames import WyomingEvent
 
 MAX_WAITING_EVENTS = 256
@@ -79,6 +80,8 @@ class WyomingDialog:
         self._info = info
         self._asked = _Transcribe()
         self._format: _AudioFormat | None = None
+        self._start = Start()
+        self._unheard = UnheardAudio()
         self._transcript = RunningTranscript()
         self._begun = False  # transcript-start was sent
         self._ending = False
@@ -115,6 +118,7 @@ class WyomingDialog:
                 return
             self._queue.popleft()
             if isinstance(first, bytes):
+                self._unheard.add(first)
                 self.session.receive_audio(first)
                 continue
             try:
@@ -168,16 +172,23 @@ class WyomingDialog:
             context=", ".join(words),
         )
         self.session.reconfigure(start, self._offered)
+        self._unheard.clear()
+        self._start = start
         self._format = format_
 
     def _audio_stop(self, event: WyomingEvent) -> None:
+        self._translate()
         self.session.receive_control(wire.Commit())
+        self._translate()
+        self._unheard.hand_over(self.session, self._start, self._offered)
         self._ending = True
         self._format = None
         self._translate()
 
     def _translate(self) -> None:
         for message in self.session.messages_to_send():
+            if isinstance(message, wire.SpeechStart):
+                self._unheard.heard()
             if isinstance(message, wire.Error):
                 self._events.append(WyomingEvent("error", {"text": message.message, "code": message.code.value}))
             grown = self._transcript.receive(message)

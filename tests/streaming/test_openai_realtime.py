@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from steno.streaming.config import ServerOptions, SessionOptions
 from steno.streaming.ephemeral_keys import EphemeralKeys
 from tests.audio_clips import recording
+from tests.fakes import FakeStream
 from tests.live import Live, in_loop, live_server, until
 
 KEY = "sk-test"
@@ -120,6 +121,25 @@ async def test_turns_by_the_client() -> None:
             await connection.input_audio_buffer.clear()
             await events_until(connection, "input_audio_buffer.cleared")
         await live.quiet()
+
+
+@in_loop
+async def test_a_quiet_microphone_is_heard_when_the_client_commits() -> None:
+    quiet = SPEECH * np.float32(0.008)
+    heard_s: list[float] = []
+
+    def watch(streams: Sequence[FakeStream]) -> None:
+        heard_s.extend(sum(map(len, stream.audio)) / 16_000 for stream in streams if stream.finished)
+
+    async with live_server(before_step=watch) as live, sdk(live) as api:
+        async with api.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+            await connection.session.update(session=session(turn_detection=None))
+            for sound in (quiet, PAUSE, quiet):
+                await talk(connection, sound)
+                await connection.input_audio_buffer.commit()
+                completed = (await events_until(connection, f"{TRANSCRIPTION}.completed"))[-1]
+                assert completed.usage.seconds == pytest.approx(len(sound) / 16_000, abs=0.01)
+    assert heard_s == pytest.approx([len(quiet) / 16_000] * 2, abs=0.01)
 
 
 @in_loop
