@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import load_network, resolve_source
+from .checkpoint import resolve_source
 from .decoder import Row
 from .kv_cache import KVCache
 from .mel import SAMPLE_RATE, MelTransform, Samples, log_mel
 from .network import Network
+from .packing import load_ready
 from .tokenizer import Tokenizer
 
 LANGUAGES = (
@@ -71,9 +72,8 @@ class ForcedAligner:
         self._limit_s = config.classes * config.timestamp_ms / 1000
         self._before, self._after = tokenizer.id("<|audio_start|>"), tokenizer.id("<|audio_end|>")
         self._stamp = config.timestamp_token_id
-        weight = network.lm_head.weight
-        self._transform = MelTransform.create(config.encoder.mel_bins, weight.device)
-        self._cache = KVCache(config.decoder, dtype=weight.dtype, device=weight.device, spare_slots=1)
+        self._transform = MelTransform.create(config.encoder.mel_bins, network.device)
+        self._cache = KVCache(config.decoder, dtype=network.dtype, device=network.device, spare_slots=1)
 
     @classmethod
     def load(
@@ -81,14 +81,17 @@ class ForcedAligner:
         source: str | Path,
         *,
         device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         revision: str | None = None,
         offline: bool = False,
         progress: bool = True,
     ) -> ForcedAligner:
-        """Load a folder or a hub id such as Qwen/Qwen3-ForcedAligner-0.6B. Raises CheckpointError."""
+        """Load a folder or a hub id such as Qwen/Qwen3-ForcedAligner-0.6B; `dtype` as for `Recognizer.load`.
+
+        Raises CheckpointError, ValueError for the dtype.
+        """
         folder = resolve_source(source, revision=revision, offline=offline, progress=progress)
-        network = load_network(folder, device=device, dtype=dtype)
+        network, _ = load_ready(folder, device=device, dtype=dtype)
         return cls(network, Tokenizer.load(folder), name=str(source))
 
     def align(self, samples: Samples, text: str) -> list[AlignedWord]:
@@ -115,13 +118,13 @@ class ForcedAligner:
             raise ValueError(
                 f"{samples.size / SAMPLE_RATE:.1f} s of audio: {self.name} aligns at most {self._limit_s:.0f} s"
             )
-        weight = self.network.lm_head.weight
-        audio = self.network.audio_tower([log_mel(samples, self._transform).to(weight.dtype)])[0]
+        dtype, device = self.network.dtype, self.network.device
+        audio = self.network.audio_tower([log_mel(samples, self._transform).to(dtype)])[0]
         text = [token for unit in units for token in (*self.tokenizer.encode(unit), self._stamp, self._stamp)]
-        before = torch.tensor([self._before], device=weight.device)
-        after = torch.tensor([self._after, *text], device=weight.device)
+        before = torch.tensor([self._before], device=device)
+        after = torch.tensor([self._after, *text], device=device)
         embed = self.network.model.embed_tokens
-        packed = torch.cat((embed(before), audio.to(weight.dtype), embed(after)))
+        packed = torch.cat((embed(before), audio.to(dtype), embed(after)))
         slot = self._cache.open()
         try:
             states = self.network.model(packed, [Row(slot, packed.shape[0])], self._cache)

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .cached_attention import QueryBlock, attend_cached, query_blocks
 from .config import DecoderConfig
 from .kv_cache import KVCache
-from .layers import Attend, DecoderLayer, RMSNorm, rope_tables
+from .layers import Attend, DecoderLayer, RMSNorm
+from .rope_cache import RopeCache
 
 
 class Row(NamedTuple):
@@ -34,6 +35,7 @@ class TextDecoder(nn.Module):
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self._rope: RopeCache | None = None
 
     def forward(self, x: Tensor, rows: Sequence[Row], cache: KVCache) -> Tensor:
         """Extend each row's slot by its tokens: x `[sum(tokens), hidden]` packed -> normed states of the same shape.
@@ -47,42 +49,36 @@ class TextDecoder(nn.Module):
                     f"sequence of {start + row.tokens} tokens: the model has {self.config.max_positions} positions"
                 )
             cache.reserve(row.slot, row.tokens)
-        positions = torch.cat(
-            [torch.arange(start, start + row.tokens) for row, start in zip(rows, starts, strict=True)]
-        ).to(x.device)
-        cos, sin = rope_tables(positions, self.config, x.dtype)
-        masks = [_causal_mask(start, row.tokens, x.device) for row, start in zip(rows, starts, strict=True)]
+        x = x.to(self.norm.weight.dtype)
+        cos, sin = self._rope_of(x).rows(starts, [row.tokens for row in rows])
+        group = self.config.heads // self.config.kv_heads
+        plans = [
+            query_blocks(start, row.tokens, group, dtype=cache.dtype, device=x.device)
+            for row, start in zip(rows, starts, strict=True)
+        ]
         for index, layer in enumerate(self.layers):
-            x = layer(x, cos, sin, _cached_attention(index, rows, masks, cache))
+            x = layer(x, cos, sin, _cached_attention(index, rows, plans, cache))
         for row in rows:
             cache.advance(row.slot, row.tokens)
         normed: Tensor = self.norm(x)
         return normed
 
+    def _rope_of(self, x: Tensor) -> RopeCache:
+        """Tables for the type and device of `x`, made anew when the network was moved."""
+        if self._rope is None or (self._rope.dtype, self._rope.device) != (x.dtype, x.device):
+            self._rope = RopeCache(self.config, x.dtype, x.device)
+        return self._rope
 
-def _causal_mask(start: int, count: int, device: torch.device) -> Tensor | None:
-    """True where a new token may look, `[count, start + count]`; None where it may look everywhere."""
-    if count == 1:
-        return None
-    return torch.ones(count, start + count, dtype=torch.bool, device=device).tril(start)
 
-
-def _cached_attention(layer: int, rows: Sequence[Row], masks: Sequence[Tensor | None], cache: KVCache) -> Attend:
+def _cached_attention(layer: int, rows: Sequence[Row], plans: Sequence[Sequence[QueryBlock]], cache: KVCache) -> Attend:
     counts = [row.tokens for row in rows]
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         parts = []
         packed = zip(q.split(counts), k.split(counts), v.split(counts), strict=True)
-        for row, mask, (new_q, new_k, new_v) in zip(rows, masks, packed, strict=True):
+        for row, plan, (new_q, new_k, new_v) in zip(rows, plans, packed, strict=True):
             keys, values = cache.write(layer, row.slot, new_k, new_v)
-            mixed = F.scaled_dot_product_attention(
-                new_q.transpose(0, 1)[None],
-                keys[None],
-                values[None],
-                attn_mask=mask,
-                enable_gqa=True,
-            )
-            parts.append(mixed[0].transpose(0, 1))
-        return torch.cat(parts)
+            parts.append(attend_cached(new_q, keys, values, plan))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     return attend

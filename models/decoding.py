@@ -17,6 +17,7 @@ from .decoder import Row
 from .kv_cache import KVCache
 from .network import Network
 from .repetition import find_loop
+from .vocabulary import Position, choose
 
 LOOKUP_MATCH = 2  # tokens that must meet the previous hypothesis before its rest is offered again
 LOOKUP_REACH = 8  # how far from the same place they may meet it
@@ -42,7 +43,8 @@ class DecodeRow:
     """One sequence to decode, behind what `slot` holds.
 
     `limit` bounds the tokens generated. `pinned` tokens are taken as generated whatever the model says; `previous` is
-    the hypothesis to draft from (it begins with the pinned ones, if any).
+    the hypothesis to draft from (it begins with the pinned ones, if any). Where `previous_logprobs` is given, tokens of
+    it that are confirmed keep those instead of having new ones computed.
     """
 
     slot: int
@@ -50,6 +52,7 @@ class DecodeRow:
     previous: Sequence[int] = ()
     pinned: int = 0
     allowed: Allowed | None = None
+    previous_logprobs: Sequence[float] = ()
     counters: DecoderCounters = field(default_factory=DecoderCounters)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -144,41 +147,35 @@ def _run_pass(
     packed = torch.cat([part for pair in zip(inputs, drafts, strict=True) for part in pair])
     lengths = [x.shape[0] + len(offer) for x, offer in zip(inputs, offers, strict=True)]
     states = network.model(packed, [Row(row.slot, n) for row, n in zip(rows, lengths, strict=True)], cache)
-    counts = [len(offer) + 1 for offer in offers]
-    scored = [part[-count:] for part, count in zip(states.split(lengths), counts, strict=True)]
-    logits = network.logits(torch.cat(scored)).float()
-    best, choices = logits.max(dim=-1)
-    normalisers = logits.logsumexp(dim=-1)
-    greedy: list[int] = choices.tolist()
-    logprobs: list[float] = (best - normalisers).tolist()
-    first = 0
-    for row, offer, count in zip(rows, offers, counts, strict=True):
-        cut = slice(first, first + count)
-        first += count
-        greedy[cut], logprobs[cut] = _restricted(row, greedy[cut], logprobs[cut], logits[cut], normalisers[cut])
-        accepted = row.accept(greedy[cut], logprobs[cut], end_ids)
+    positions = [_positions(row) for row in rows]
+    scored = [part[-len(places) :] for part, places in zip(states.split(lengths), positions, strict=True)]
+    choices = iter(choose(network.score, torch.cat(scored), [place for places in positions for place in places]))
+    for row, offer, places in zip(rows, offers, positions, strict=True):
+        chosen = [next(choices) for _ in places]
+        logprobs = [
+            row.previous_logprobs[index] if choice.logprob is None else choice.logprob
+            for index, choice in enumerate(chosen)
+        ]
+        accepted = row.accept([choice.token for choice in chosen], logprobs, end_ids)
         row.counters.passes += 1
         cache.truncate(row.slot, cache.length(row.slot) - (len(offer) - min(accepted, len(offer))))
         row.next_offer(accepted_all=bool(offer) and accepted == len(offer))
 
 
-def _restricted(
-    row: DecodeRow, greedy: list[int], logprobs: list[float], logits: Tensor, normalisers: Tensor
-) -> tuple[list[int], list[float]]:
-    """The model's choices where only some ids may follow, and the log-probabilities of pinned tokens."""
-    tokens = list(row.tokens)
-    for index in range(len(greedy)):
-        if len(tokens) < row.pinned:
-            choices: Sequence[int] | None = [row.offer[index]]
-        else:
-            choices = row.allowed(tokens) if row.allowed else None
-        if choices is None:
-            break
-        scores = logits[index, list(choices)]
-        best = int(scores.argmax())
-        greedy[index] = choices[best]
-        logprobs[index] = float(scores[best] - normalisers[index])
-        if index == len(row.offer) or row.offer[index] != greedy[index]:
-            break
-        tokens.append(row.offer[index])
-    return greedy, logprobs
+def _positions(row: DecodeRow) -> list[Position]:
+    """Where this pass chooses a token for `row`: after each token of its offer, supposing those before it hold."""
+    positions = []
+    tokens, restricted = list(row.tokens), row.allowed is not None
+    known = len(row.previous_logprobs) if not tokens else 0  # only the first offer is the previous hypothesis in place
+    for index in range(len(row.offer) + 1):
+        expected = row.offer[index] if index < len(row.offer) else None
+        among: Sequence[int] | None = None
+        if expected is not None and len(tokens) < row.pinned:
+            among = (expected,)
+        elif restricted and row.allowed is not None:
+            among = row.allowed(tokens)
+            restricted = among is not None
+        positions.append(Position(expected, among, known=index < known))
+        if expected is not None:
+            tokens.append(expected)
+    return positions

@@ -1,11 +1,9 @@
-"""Where a model runs and in which number type, from the words that users write.
+"""Where a model runs, from the words that users write. (How it computes there: `numeric`.)
 
 Knows torch's names and what this machine has. Refuses to know models.
 """
 
 import torch
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> str:
@@ -22,12 +20,3 @@ def choose_device(name: str = "auto") -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices")
     return name
-
-
-def choose_dtype(name: str, device: str) -> torch.dtype:
-    """`auto` is bfloat16 on CUDA and float32 elsewhere. Raises ValueError for another unknown name."""
-    if name == "auto":
-        return torch.bfloat16 if device.startswith("cuda") else torch.float32
-    if name not in DTYPES:
-        raise ValueError(f"dtype is {name!r}, expected auto, {', '.join(DTYPES)}")
-    return DTYPES[name]

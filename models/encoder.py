@@ -53,20 +53,23 @@ class AudioEncoder(nn.Module):
         self.conv2d1 = nn.Conv2d(1, channels, 3, stride=2, padding=1)
         self.conv2d2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
         self.conv2d3 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.conv_out = nn.Linear(config.conv_features, size, bias=False)
+        self.conv_out: nn.Module = nn.Linear(config.conv_features, size, bias=False)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.layers))
         self.ln_post = nn.LayerNorm(size)
-        self.proj1 = nn.Linear(size, size)
-        self.proj2 = nn.Linear(size, config.output_size)
+        self.proj1: nn.Module = nn.Linear(size, size)
+        self.proj2: nn.Module = nn.Linear(size, config.output_size)
 
     def stem(self, chunks: Tensor) -> Tensor:
-        """Conv stem of chunks `[n, mel, chunk_frames]`, without positions: `[n, chunk_tokens, hidden]`."""
+        """Conv stem of chunks `[n, mel, chunk_frames]`, without positions: `[n, chunk_tokens, hidden]`.
+
+        Features of any type; the convolutions may have another type than the layers.
+        """
         parts = []
-        for batch in chunks.split(STEM_BATCH):
+        for batch in chunks.to(self.conv2d1.weight.dtype).split(STEM_BATCH):
             x = F.gelu(self.conv2d1(batch[:, None]))
             x = F.gelu(self.conv2d2(x))
             x = F.gelu(self.conv2d3(x))
-            parts.append(self.conv_out(x.permute(0, 3, 1, 2).flatten(2)))
+            parts.append(self.conv_out(x.permute(0, 3, 1, 2).flatten(2).to(self.ln_post.weight.dtype)))
         return torch.cat(parts)
 
     def positions(self, first_token: int, count: int, dtype: torch.dtype) -> Tensor:
@@ -83,7 +86,7 @@ class AudioEncoder(nn.Module):
         """
         frames = features.shape[1]
         size = self.config.chunk_frames
-        features = F.pad(features, (0, -frames % size)).to(self.conv_out.weight.dtype)
+        features = F.pad(features, (0, -frames % size))
         chunks = features.unflatten(1, (-1, size)).permute(1, 0, 2)
         tokens = self.config.tokens(frames)
         stem = self.stem(chunks).flatten(0, 1)[:tokens]

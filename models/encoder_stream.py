@@ -108,8 +108,7 @@ class EncoderStreams:
                 targets.append((stream, complete, rest))
         tails: dict[int, Tensor] = {}
         if features:
-            dtype = self._encoder.conv_out.weight.dtype
-            outputs = self._encoder.stem(torch.stack(features).to(dtype))
+            outputs = self._encoder.stem(torch.stack(features))
             for (stream, chunk, frames), output in zip(targets, outputs, strict=True):
                 self._keep_stem(stream, chunk, frames, output, tails)
         return [tails.get(id(stream)) for stream in streams]

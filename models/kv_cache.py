@@ -35,6 +35,10 @@ class KVCache:
         self._next = 0
 
     @property
+    def dtype(self) -> torch.dtype:
+        return self._dtype
+
+    @property
     def open_slots(self) -> int:
         return len(self._buffers)
 

@@ -77,19 +77,19 @@ class RMSNorm(nn.Module):
 def rope_tables(positions: Tensor, config: DecoderConfig, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin `[..., 1, head_size]` of integer `positions` `[...]`; angles in float32, then cast.
 
-    The three-section rotary embedding of the family gets three equal rows, so it is the ordinary one (Qwen3-Omni code).
+    The sine's first half is negated, as `rotate` wants it. The three-section rotary embedding of the family gets three
+    equal rows, so it is the ordinary one (Qwen3-Omni code).
     """
     half = torch.arange(0, config.head_size, 2, dtype=torch.int64, device=positions.device)
     inverse = 1.0 / (config.rope_theta ** (half.float() / config.head_size))
-    angles = positions.float()[..., None] * inverse
-    angles = torch.cat((angles, angles), dim=-1)[..., None, :]
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = (positions.float()[..., None] * inverse)[..., None, :]
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding in the rotate-half layout; x `[..., heads, head_size]`."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    """Rotary embedding in the rotate-half layout; x `[..., heads, head_size]`, tables of `rope_tables`."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class DecoderAttention(nn.Module):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import load_network, resolve_source
+from .checkpoint import resolve_source
 from .config import FRAMES_PER_SECOND, AttentionMode, EncoderConfig
 from .decoding import Allowed, DecoderCounters, DecodeRow, decode
 from .encoder_stream import EncoderCounters, EncoderStream, EncoderStreams
@@ -26,6 +26,8 @@ from .languages import CODES, resolve
 from .long_audio import MAX_PIECE_S, SEARCH_S, join_texts, split_long
 from .mel import MIN_SAMPLES, SAMPLE_RATE, MelTransform, Samples, log_mel
 from .network import Network
+from .numeric import NumericMode, choose_mode
+from .packing import load_ready
 from .prompt import Prompt
 from .tokenizer import Tokenizer
 
@@ -115,19 +117,29 @@ class StreamState:
 class Recognizer:
     """Weights (read-only after load) and the slots of the open utterances. Not thread-safe: one thread steps it."""
 
-    def __init__(self, network: Network, tokenizer: Tokenizer, *, name: str, draft: bool = True) -> None:
+    def __init__(
+        self,
+        network: Network,
+        tokenizer: Tokenizer,
+        *,
+        name: str,
+        mode: NumericMode | None = None,
+        draft: bool = True,
+    ) -> None:
+        """`mode`: how the network computes; None takes that of its weights. ValueError for a forced aligner."""
         if network.config.classes is not None:
             raise ValueError(f"{name} is a forced aligner: expected a speech recognition checkpoint")
-        weight = network.lm_head.weight
+        mode = mode or choose_mode(network.dtype, network.device)
         self.name = name
+        self.numeric_mode = mode.name
         self.network = network
         self.tokenizer = tokenizer
         self.prompt = Prompt(tokenizer, network.config)
         self.languages: tuple[str, ...] = tuple(CODES)
         self._draft = draft
-        self._transform = MelTransform.create(network.config.encoder.mel_bins, weight.device)
+        self._transform = MelTransform.create(network.config.encoder.mel_bins, network.device)
         self._encoder = EncoderStreams(network.audio_tower, self._transform)
-        self._cache = KVCache(network.config.decoder, dtype=weight.dtype, device=weight.device)
+        self._cache = KVCache(network.config.decoder, dtype=mode.cache, device=network.device)
         self._streams: dict[int, StreamState] = {}
         self._next_id = 0
 
@@ -137,7 +149,7 @@ class Recognizer:
         source: str | Path,
         *,
         device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: str | torch.dtype = torch.float32,
         window_s: int | None = None,
         attention: AttentionMode | None = None,
         revision: str | None = None,
@@ -146,12 +158,13 @@ class Recognizer:
     ) -> Recognizer:
         """Load a folder, a hub id, or "tiny" (the bundled model).
 
-        `window_s` (1..8) and `attention` override what the checkpoint declares. Raises CheckpointError.
+        `dtype` is a mode of `numeric`, `auto` or a torch type; `numeric_mode` tells what was taken. `window_s` (1..8)
+        and `attention` override what the checkpoint declares. Raises CheckpointError, ValueError for another argument.
         """
         folder = resolve_source(source, revision=revision, offline=offline, progress=progress)
-        network = load_network(folder, device=device, dtype=dtype)
+        network, mode = load_ready(folder, device=device, dtype=dtype)
         network.audio_tower.config = _override(network.config.encoder, window_s, attention)
-        return cls(network, Tokenizer.load(folder), name=str(source))
+        return cls(network, Tokenizer.load(folder), name=str(source), mode=mode)
 
     @property
     def open_streams(self) -> int:
@@ -272,6 +285,7 @@ class Recognizer:
                 previous=stream.tokens if draft else stream.tokens[: stream.pinned],
                 pinned=stream.pinned,
                 allowed=stream.allowed,
+                previous_logprobs=() if stream.ended or not draft else stream.logprobs,
                 counters=stream.counters,
             )
             for stream in streams
@@ -286,7 +300,7 @@ class Recognizer:
 
     def _inputs(self, stream: StreamState) -> Tensor:
         """Embeddings `[n, hidden]` of what the slot lacks: head and closed audio if new, open audio, suffix."""
-        audio, device = stream.audio, self.network.lm_head.weight.device
+        audio, device = stream.audio, self.network.device
         if audio.changed_from is not None:
             del stream.audio_lengths[audio.changed_from :]
         self._cache.truncate(stream.slot, stream.kept_tokens)
@@ -329,7 +343,7 @@ class Recognizer:
     @torch.inference_mode()
     def encode(self, samples: Samples) -> Tensor:
         """Encoder output of a whole clip, `[tokens, hidden]`, through the plain (not incremental) forward."""
-        features = log_mel(samples, self._transform).to(self.network.lm_head.weight.dtype)
+        features = log_mel(samples, self._transform)
         encoded: list[Tensor] = self.network.audio_tower([features])
         return encoded[0]
 

@@ -119,7 +119,7 @@ class EngineOptions:
     model: str = _option("tiny", "model: 'tiny' (bundled), a folder, or a hub name")
     aligner: str | None = _option(None, "forced aligner for word times: a folder or a hub name; None: no word times")
     device: str = _option("auto", "cpu, cuda, cuda:N or auto")
-    dtype: str = _option("auto", "float32, bfloat16, float16 or auto")
+    dtype: str = _option("auto", "float32, bfloat16, float16, int8 (CPU) or auto")
     window_s: int | None = _option(None, "encoder window in seconds, 1 to 8; None: the model's")
     max_batch: int = _option(32, "streams stepped in one pass", low=1)
     max_inbox: int = _option(8192, "work items of one session waiting for the model thread, at most", low=16)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from steno.client.audio import AudioFileError, Samples, read_audio
-from steno.models.device import choose_device, choose_dtype
+from steno.models.device import choose_device
 from steno.models.recognizer import Recognizer, Transcription
 
 
@@ -25,8 +25,7 @@ class OfflineRecognizer(Protocol):
 
 def load_recognizer(model: str, *, device: str, dtype: str, window_s: int | None) -> Recognizer:
     """Raises ValueError for a device, a number type or a model that is not there."""
-    chosen = choose_device(device)
-    return Recognizer.load(model, device=chosen, dtype=choose_dtype(dtype, chosen), window_s=window_s)
+    return Recognizer.load(model, device=choose_device(device), dtype=dtype, window_s=window_s)
 
 
 def transcribe_files(

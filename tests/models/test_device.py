@@ -1,9 +1,9 @@
-"""Words of users to devices and number types; wrong ones are named."""
+"""Words of users to devices; wrong ones are named."""
 
 import pytest
 import torch
 
-from steno.models.device import choose_device, choose_dtype
+from steno.models.device import choose_device
 
 
 def test_auto_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,11 +21,3 @@ def test_explicit_names_are_kept_or_refused(monkeypatch: pytest.MonkeyPatch) -> 
         choose_device("cuda:1")
     with pytest.raises(ValueError, match="device is 'gpu'"):
         choose_device("gpu")
-
-
-def test_dtypes() -> None:
-    assert choose_dtype("auto", "cpu") is torch.float32
-    assert choose_dtype("auto", "cuda:0") is torch.bfloat16
-    assert choose_dtype("float16", "cpu") is torch.float16
-    with pytest.raises(ValueError, match="dtype is 'int4'"):
-        choose_dtype("int4", "cpu")
