@@ -1,8 +1,10 @@
 """Incremental encoding: what of an utterance is encoded once and for all, and what must run again at each step.
 
 Owns, per utterance, the log-mel, the conv outputs of complete chunks and the encoder outputs of closed windows (or
-rolling blocks). Knows no tokens of text. The log-mel floor is the only thing that can change a closed window: windows
-it touched are encoded again when the utterance ends, so that the final is that of the whole utterance.
+rolling blocks). Knows no tokens of text. The log-mel floor is the only thing that can change what was computed. Chunks
+of the open window that it touched are computed again at once, and so are closed windows while that is little work:
+speech is mostly at its loudest within seconds. Later ones wait for the end of the utterance. So a step stays bounded,
+and the final is that of the whole utterance.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .config import FRAMES_PER_SECOND
 from .encoder import AudioEncoder, RollingCache
 from .mel import FLOOR_DEPTH, MelTransform, apply_floor
 from .mel_stream import MelStream
+
+REDO_S = 8.0  # closed audio that a step before the end may encode again
 
 
 @dataclass(slots=True)
@@ -28,7 +33,7 @@ class EncoderCounters:
     closed_tokens: int = 0  # tokens of closed windows or blocks
     open_tokens: int = 0  # tokens of windows run before they were closed
     closed_windows: int = 0
-    dirty_windows: int = 0  # closed windows (or blocks) encoded again because the floor rose
+    dirty_windows: int = 0  # closed windows (or blocks) encoded again because the floor rose, early or at the end
 
 
 class EncoderStream:
@@ -72,7 +77,7 @@ class EncoderStreams:
         return EncoderStream(self._transform)
 
     def advance(self, streams: Sequence[EncoderStream], finals: Sequence[bool]) -> None:
-        """Encode what arrived. Where `finals` is true the utterance is finished and dirty windows are redone."""
+        """Encode what arrived. Where `finals` is true the utterance is finished and all dirty windows are redone."""
         redone: list[set[int]] = []
         for stream, final in zip(streams, finals, strict=True):
             if final:
@@ -80,12 +85,24 @@ class EncoderStreams:
                 redone.append(set(stream.dirty_chunks()))
             else:
                 stream.mel.advance()
-                redone.append(set())
+                redone.append(self._redone_early(stream))
         tails = self._run_stem(streams, finals, redone)
         if self._config.attention_mode == "rolling":
             self._encode_rolling(streams, finals, redone, tails)
         else:
             self._encode_windows(streams, redone, tails)
+
+    def _redone_early(self, stream: EncoderStream) -> set[int]:
+        """Dirty chunks that are computed again before the end: the open ones, and few closed ones."""
+        dirty = stream.dirty_chunks()
+        if self._config.attention_mode == "rolling":
+            closed, first = stream._blocks * self._config.block_chunks, 0
+        else:
+            span = self._config.window_frames // self._config.chunk_frames
+            closed = len(stream.closed) * span
+            first = min(dirty, default=0) // span * span
+        limit = REDO_S * FRAMES_PER_SECOND / self._config.chunk_frames
+        return {chunk for chunk in dirty if chunk >= closed or closed - first <= limit}
 
     def _run_stem(
         self, streams: Sequence[EncoderStream], finals: Sequence[bool], redone: Sequence[set[int]]

@@ -254,7 +254,8 @@ class Recognizer:
     def _has_news(stream: StreamState) -> bool:
         """Whether the step encoded audio that the last hypothesis has not heard."""
         audio = stream.audio
-        return stream.ended or audio.open is not None or len(audio.closed) > len(stream.audio_lengths)
+        changed = audio.changed_from is not None or len(audio.closed) > len(stream.audio_lengths)
+        return stream.ended or audio.open is not None or changed
 
     def _check(self, streams: Sequence[StreamState]) -> None:
         if len({stream.stream_id for stream in streams}) != len(streams):

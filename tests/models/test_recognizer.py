@@ -145,6 +145,27 @@ def test_windows_that_a_late_loud_sound_touched_are_redone_and_counted(checkpoin
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_floor_that_rises_early_leaves_nothing_to_redo_at_the_end(checkpoint: Path, mode: AttentionMode) -> None:
+    recognizer = _recognizer(checkpoint, mode, 1)
+    samples = SPEECH[: 20 * SAMPLE_RATE] * np.float32(0.5)
+    samples[: 2 * SAMPLE_RATE] *= 1e-3
+    samples[int(3.2 * SAMPLE_RATE)] = 1.0
+    stream = recognizer.open()
+    for cut in np.split(samples, 20):
+        recognizer.feed(stream, cut)
+        recognizer.step([stream])
+        if stream.samples_fed == 4 * SAMPLE_RATE:
+            redone = stream.encoder_counters.dirty_windows
+    assert redone == stream.encoder_counters.dirty_windows > 0
+    prefilled = stream.counters.prefilled
+    recognizer.feed(stream, samples[:0], final=True)
+    recognizer.step([stream])
+    assert stream.encoder_counters.dirty_windows == redone
+    anew = recognizer.encoder_config.window_tokens + len(stream.suffix)
+    assert stream.counters.prefilled - prefilled <= 2 * anew  # twice where the draft led into a loop
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_an_update_late_in_an_utterance_computes_no_more_than_its_open_end_and_its_text(
     checkpoint: Path, mode: AttentionMode
 ) -> None:
