@@ -36,7 +36,7 @@ def _recognizer(checkpoint: Path, mode: AttentionMode, seed: int, window_s: int 
                 fan_in = parameter[0].numel()
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 1.2 / fan_in**0.5)
         for token in recognizer.prompt.end_ids:
-            recognizer.network.lm_head.weight[token] *= 2.5
+            recognizer.network.get_parameter("lm_head.weight")[token] *= 2.5
     return recognizer
 
 
@@ -350,7 +350,7 @@ def test_the_token_limit_follows_the_audio_and_is_reported(checkpoint: Path) -> 
     assert limited.truncated == (len(limited.token_ids) == 1)
     with torch.no_grad():  # a network that never ends, and never repeats itself either
         for token in recognizer.prompt.end_ids:
-            recognizer.network.lm_head.weight[token] = 0
+            recognizer.network.get_parameter("lm_head.weight")[token] = 0
     with patch("steno.models.decoding.find_loop", return_value=None):
         endless = recognizer.transcribe(SPEECH[: 4 * SAMPLE_RATE])
     assert endless.truncated
