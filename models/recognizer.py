@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -19,8 +18,8 @@ from torch import Tensor
 
 from .checkpoint import resolve_source
 from .config import FRAMES_PER_SECOND, AttentionMode, EncoderConfig
-from .decoding import Allowed, DecoderCounters, DecodeRow, decode
-from .encoder_stream import EncoderCounters, EncoderStream, EncoderStreams
+from .decoding import Allowed, DecodeRow, decode
+from .encoder_stream import EncoderStreams
 from .kv_cache import KVCache
 from .languages import CODES, resolve
 from .long_audio import MAX_PIECE_S, SEARCH_S, join_texts, split_long
@@ -29,89 +28,15 @@ from .network import Network
 from .numeric import NumericMode, choose_mode
 from .packing import load_ready
 from .prompt import Prompt
+from .stream import Hypothesis, StreamOptions, StreamState, Transcription
 from .tokenizer import Tokenizer
+
+__all__ = ["Hypothesis", "Recognizer", "StreamOptions", "StreamState", "Transcription"]
 
 MAX_TOKENS_PER_SECOND = 16  # well above any speech (about 4 in English, 8 in Chinese, 12 in byte-coded scripts)
 MAX_TOKENS_BASE = 24  # language tag, and room for very short clips
 BATCH_S = 600.0  # audio transcribed in one batch by `transcribe`: bounds memory
 BATCH_PIECES = 32
-
-
-@dataclass(frozen=True, slots=True)
-class StreamOptions:
-    """Of one utterance. Languages are names or codes of the table; `languages` restricts detection to a set."""
-
-    language: str | None = None
-    languages: tuple[str, ...] = ()
-    context: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """What the model says of an utterance so far.
-
-    `token_ids` is everything generated, without the end token; `token_ends[i]` the length of the part of `text` made of
-    whole characters after token i (0 for the language tag); `logprobs` natural, one per token. `samples_seen`: samples
-    fed when audio was last encoded; an encoder that takes blocks leaves it where it was until the next one is whole.
-    `truncated`: cut at the token limit or at a repetition loop.
-    """
-
-    stream_id: int
-    token_ids: tuple[int, ...]
-    text: str
-    language: str | None
-    token_ends: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    samples_seen: int
-    final: bool
-    truncated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Transcription:
-    """Offline result; fields as in `Hypothesis`. Long audio: tokens of all pieces in a row, languages joined by ','."""
-
-    text: str
-    language: str | None
-    token_ids: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    truncated: bool
-    duration_s: float
-
-
-@dataclass(slots=True, eq=False)
-class StreamState:
-    """One utterance. Made by `Recognizer.open`; its fields are the recognizer's."""
-
-    stream_id: int
-    options: StreamOptions
-    slot: int
-    audio: EncoderStream
-    head: list[int]
-    suffix: list[int]
-    language: str | None
-    allowed: Allowed | None
-    max_new_tokens: int | None = None
-    audio_lengths: list[int] = field(default_factory=list)  # tokens of each closed piece that the slot holds
-    prefilled: bool = False  # the slot holds the head
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    truncated: bool = False
-    pinned: int = 0
-    ended: bool = False  # no more audio will be fed
-    finished: bool = False  # the final hypothesis is out
-    counters: DecoderCounters = field(default_factory=DecoderCounters)
-    samples_fed: int = 0
-    samples_heard: int = 0  # those fed when audio was last encoded: what the tokens are told from
-
-    @property
-    def encoder_counters(self) -> EncoderCounters:
-        return self.audio.counters
-
-    @property
-    def kept_tokens(self) -> int:
-        """What the slot holds between steps: the head and the closed audio."""
-        return len(self.head) + sum(self.audio_lengths) if self.prefilled else 0
 
 
 class Recognizer:
@@ -180,13 +105,14 @@ class Recognizer:
         """Bytes reserved for keys and values."""
         return self._cache.reserved_bytes
 
-    def open(self, options: StreamOptions = StreamOptions(), *, max_new_tokens: int | None = None) -> StreamState:
+    def open(self, options: StreamOptions | None = None, *, max_new_tokens: int | None = None) -> StreamState:
         """Begin an utterance.
 
         Raises ValueError for an unknown language, a token limit below 1, or a context that does not fit the model.
         """
         if max_new_tokens is not None and max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
+        options = options or StreamOptions()
         language = resolve(options.language) if options.language is not None else None
         languages = [resolve(name) for name in options.languages]
         head = self.prompt.head(options.context)
