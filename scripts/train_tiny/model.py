@@ -193,6 +193,9 @@ class TrainingModel(nn.Module):
         scores = self.phoneme_head(self.phoneme_norm(middle)).float()
         scores = scores.unflatten(-1, (PHONEME_FRAMES, -1)).flatten(1, 2).log_softmax(-1)
         known = batch.phoneme_lengths >= 0
+        if not known.any():  # a batch of noise or of clips without a pronunciation
+            nothing = scores.sum() * 0
+            return nothing, nothing
         lengths = batch.phoneme_lengths[known]
         ctc = F.ctc_loss(
             scores[known].transpose(0, 1),
