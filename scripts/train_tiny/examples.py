@@ -33,7 +33,7 @@ POOL = 384  # plans sorted by length before they are cut into batches
 
 # (source, single or join) -> share of the examples; noise comes on top.
 SHARES: dict[tuple[str, str], float] = {
-    ("fsdd", "single"): 0.05,
+    ("fsdd", "single"): 0.09,
     ("fsdd", "join"): 0.11,
     ("moonshine", "single"): 0.02,
     ("moonshine", "join"): 0.06,
@@ -148,7 +148,8 @@ class Planner:
             position += piece.samples
         total = position + trail
         if len(spans) == len(words) and len(words) > 1 and rng.random() < 0.3:
-            cut = int(rng.uniform(0.2, 1.0) * total)
+            # Never before the first word ends: a part of a word is no example of silence.
+            cut = max(spans[0][1], int(rng.uniform(0.2, 1.0) * total))
             for begin, end in spans:
                 if begin + 0.35 * (end - begin) < cut < end:
                     cut = end  # neither said nor unsaid: move on to where it is said
