@@ -20,3 +20,9 @@ def choose_device(name: str = "auto") -> str:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device is {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices")
     return name
+
+
+def use_threads(count: int | None) -> None:
+    """Compute on `count` CPU threads in this process from now on; None leaves torch's choice, one for each core."""
+    if count is not None:
+        torch.set_num_threads(count)

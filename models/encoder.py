@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from .config import EncoderConfig
 from .layers import Attend, EncoderLayer
 
-STEM_BATCH = 8  # chunks per conv call: bounds memory, 6 MB of activations each at 480 channels
+STEM_BATCH = {"cpu": 2}  # chunks per conv call by device: bounds memory, 6 MB of activations each at 480 channels
+STEM_BATCH_ELSEWHERE = 8
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:
@@ -65,7 +66,8 @@ class AudioEncoder(nn.Module):
         Features of any type; the convolutions may have another type than the layers.
         """
         parts = []
-        for batch in chunks.to(self.conv2d1.weight.dtype).split(STEM_BATCH):
+        together = STEM_BATCH.get(chunks.device.type, STEM_BATCH_ELSEWHERE)
+        for batch in chunks.to(self.conv2d1.weight.dtype).split(together):
             x = F.gelu(self.conv2d1(batch[:, None]))
             x = F.gelu(self.conv2d2(x))
             x = F.gelu(self.conv2d3(x))

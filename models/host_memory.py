@@ -34,7 +34,7 @@ def use_huge_pages() -> int:
 def release_file_pages(tensors: Iterable[Tensor]) -> None:
     """Let go of the resident pages of those tensors that are views of a mapped file and were not written to since.
 
-    They are read again from the file if anything asks for them. Other tensors are left alone.
+    They are read again from the file if anything asks for them, each page alone. Other tensors are left alone.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -43,7 +43,8 @@ def release_file_pages(tensors: Iterable[Tensor]) -> None:
     for tensor in tensors:
         first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size()
         if any(start <= first and last <= end for start, end in files):
-            _advise(-(-first // page) * page, last // page * page, mmap.MADV_DONTNEED)
+            for advice in (mmap.MADV_DONTNEED, mmap.MADV_RANDOM):
+                _advise(-(-first // page) * page, last // page * page, advice)
 
 
 def _large_anonymous() -> Iterator[tuple[int, int]]:

@@ -79,7 +79,8 @@ def pack_int8(linears: Sequence[nn.Linear]) -> nn.Module:
 
 def row_peaks(x: Tensor) -> Tensor:
     """Largest magnitude of each row of x `[..., n]`: `[..., 1]`, never zero."""
-    return x.abs().amax(-1, keepdim=True).clamp_min_(1e-12)
+    highest, lowest = x.amax(-1, keepdim=True), x.amin(-1, keepdim=True)
+    return torch.maximum(highest, lowest.neg_()).clamp_min_(1e-12)
 
 
 def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,8 +40,8 @@ class Script:
         ids = self._ids[: int(heard_s * TOKENS_PER_SECOND)]
         if final:
             return ids
-        wrong = [token + 1 for token in ids[-REVISED:]]
-        return ids[: len(ids) - len(wrong)] + wrong
+        sure = max(0, len(ids) - REVISED)
+        return ids[:sure] + [token + 1 for token in ids[sure:]]
 
     def direct(self, stream: StreamState, heard_s: float, *, final: bool) -> None:
         """Make the next step of `stream` say the script."""

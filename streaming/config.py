@@ -121,6 +121,7 @@ class EngineOptions:
     device: str = _option("auto", "cpu, cuda, cuda:N or auto")
     dtype: str = _option("auto", "float32, bfloat16, float16, int8 (CPU) or auto")
     window_s: int | None = _option(None, "encoder window in seconds, 1 to 8; None: the model's")
+    threads: int | None = _option(None, "processor cores for the model on a CPU; None: all", low=1)
     max_batch: int = _option(32, "streams stepped in one pass", low=1)
     max_inbox: int = _option(8192, "work items of one session waiting for the model thread, at most", low=16)
     max_interval_ms: int = _option(4000, "under load, partials are spaced up to this far apart", low=100)

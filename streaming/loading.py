@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from steno.models.aligner import ForcedAligner
-from steno.models.device import choose_device
+from steno.models.device import choose_device, use_threads
 from steno.models.languages import NAMES
 from steno.models.recognizer import Recognizer, StreamState
 
@@ -35,6 +35,7 @@ def load_engine(options: EngineOptions, metrics: Metrics) -> LoadedEngine:
     Raises ValueError for a device or number type that is not there, CheckpointError for a model that is not.
     """
     device = choose_device(options.device)
+    use_threads(options.threads)
     recognizer = Recognizer.load(options.model, device=device, dtype=options.dtype, window_s=options.window_s)
     logger.info("%s on %s in %s", recognizer.name, device, recognizer.numeric_mode)
     aligner = None

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from steno.models.device import choose_device
+from steno.models.device import choose_device, use_threads
 
 
 def test_auto_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +21,13 @@ def test_explicit_names_are_kept_or_refused(monkeypatch: pytest.MonkeyPatch) -> 
         choose_device("cuda:1")
     with pytest.raises(ValueError, match="device is 'gpu'"):
         choose_device("gpu")
+
+
+def test_threads_are_set_once_and_left_alone_without_a_number() -> None:
+    before = torch.get_num_threads()
+    try:
+        use_threads(1)
+        use_threads(None)
+        assert torch.get_num_threads() == 1
+    finally:
+        use_threads(before)
