@@ -27,10 +27,10 @@ from rich.table import Table
 
 from scripts.bench_offline import REPOSITORY, make_random
 from scripts.cpu_engines import ROLLBACK
-from scripts.scripted_speech import Script, script_for, speech
+from scripts.scripted_speech import Script, script_for, speech, update_times
 from steno.models.recognizer import Recognizer, StreamState
 
-SAMPLED_S = (5, 10, 15, 20, 30, 45, 60)  # rows of the table
+SAMPLED_S = (4, 10, 16, 20, 30, 46, 60)  # rows of the table
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def show(updates: dict[str, list[Update]], interval_s: float) -> None:
     for way in updates:
         table.add_column(way)
     heard = [each.heard_s for each in updates["draft"]]
-    for index in [i for i, s in enumerate(heard) if s in SAMPLED_S or s == heard[-1]]:
+    for index in [i for i, s in enumerate(heard) if int(s) in SAMPLED_S]:
         cells = (way[index] for way in updates.values())
         table.add_row(
             f"{heard[index]:g}", *(f"{u.wall_s:.3f} ({u.encoder_tokens} + {u.decoder_tokens})" for u in cells)
@@ -177,8 +177,7 @@ def main() -> None:
     recognizer = Recognizer.load(
         source, device=arguments.device, dtype=arguments.dtype, window_s=arguments.window, progress=False
     )
-    steps = -int(-arguments.seconds // arguments.interval)
-    heard = [min((n + 1) * arguments.interval, arguments.seconds) for n in range(steps)]
+    heard = update_times(arguments.seconds, arguments.interval)
     updates = by_length(recognizer, heard, arguments.runs)
     show(updates, arguments.interval)
     session = by_session(recognizer, heard, arguments.session) if arguments.session else []

@@ -17,7 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from scripts.scripted_speech import Script, script_for, speech
+from scripts.scripted_speech import Script, script_for, speech, update_times
 from steno.models.checkpoint import load_config
 from steno.models.mel import SAMPLE_RATE
 from steno.models.prompt import Prompt
@@ -73,8 +73,7 @@ class Steno:
     def stream(self, seconds: float, interval_s: float, at: Sequence[float] | None) -> list[Step]:
         stream = self.recognizer.open()
         steps, heard = [], 0.0
-        while heard < seconds:
-            until = min(heard + interval_s, seconds)
+        for until in update_times(seconds, interval_s):
             steps.append(self._step(stream, heard, until, final=until >= seconds))
             heard = until
         self.recognizer.close(stream)
@@ -141,7 +140,7 @@ class Transformers:
         return self._generate(seconds, [])
 
     def stream(self, seconds: float, interval_s: float, at: Sequence[float] | None) -> list[Step]:
-        points = at or [min(n * interval_s, seconds) for n in range(1, -int(-seconds // interval_s) + 1)]
+        points = at or update_times(seconds, interval_s)
         return [self._update(heard, interval_s) for heard in points]
 
     def _update(self, heard_s: float, interval_s: float) -> Step:

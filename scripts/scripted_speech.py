@@ -18,6 +18,7 @@ from steno.models.recognizer import Recognizer, StreamState
 
 TOKENS_PER_SECOND = 4  # of English
 REVISED = 2  # tokens at the end of each partial that the next one changes
+FRAME_S = 0.02  # updates come with a frame of the VAD, not on the edge of a window to the sample
 CLIP = Path(__file__).resolve().parent.parent / "tests" / "audio" / "lj_printing.opus"
 
 
@@ -25,6 +26,12 @@ def speech(seconds: float) -> Samples:
     """The clip, as often as needed."""
     samples = read_audio(CLIP)
     return np.resize(samples, round(seconds * SAMPLE_RATE))
+
+
+def update_times(seconds: float, interval_s: float) -> list[float]:
+    """When an utterance of `seconds` is updated: a frame after each interval, and at its end."""
+    times = [n * interval_s + FRAME_S for n in range(1, int(seconds / interval_s) + 1)]
+    return [*(time for time in times if time < seconds), seconds]
 
 
 class Script:
