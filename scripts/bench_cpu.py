@@ -197,6 +197,8 @@ def main() -> None:
                     result = results.setdefault(task.name, {}).setdefault(name, Result(task))
                     result.runs.append(worker.run(task))
                     print(f"run {run + 1}: {task.name}, {name}", file=sys.stderr)
+        if run + 1 < arguments.runs:
+            show(results, {})
     memory = {name: (worker.loaded_mb, worker.close()) for name, worker in workers.items()}
     show(results, memory)
     if arguments.json:
