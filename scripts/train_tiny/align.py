@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from steno.models.config import parse_config
 
 from .architecture import BINS, config_values
 from .augment import FeatureMaker
+from .ctc_paths import best_paths
 from .examples import ctc_text
 from .model import AttentionPlan, TrainingModel
 from .pack import Pack
@@ -29,36 +31,17 @@ SAMPLES_PER_TOKEN = 16_000 / 13
 ENERGY_HOP = 160
 
 
-def force_align(scores: NDArray[np.float32], labels: list[int], blank: int) -> list[tuple[int, int]]:
-    """Best CTC path: log-probabilities `[T, classes]` -> (first, last) frame of each label.
+def force_align(scores: Tensor, labels: list[int], blank: int) -> list[tuple[int, int]]:
+    """(first, last) frame of each label on the best CTC path: log-probabilities `[T, classes]`.
 
-    Viterbi over the usual extended sequence (Graves 2006); ValueError when T is too short for it.
+    ValueError when T is too short for the labels.
     """
-    extended = [blank]
-    for label in labels:
-        extended += [label, blank]
-    states = np.array(extended)
-    may_skip = np.zeros(states.size, dtype=bool)
-    may_skip[2:] = (states[2:] != blank) & (states[2:] != states[:-2])
-    best = np.full(states.size, -np.inf)
-    best[:2] = scores[0, states[:2]]
-    came_from = np.zeros((scores.shape[0], states.size), dtype=np.int8)
-    for t in range(1, scores.shape[0]):
-        one = np.concatenate(([-np.inf], best[:-1]))
-        two = np.where(may_skip, np.concatenate(([-np.inf, -np.inf], best[:-2])), -np.inf)
-        options = np.stack((best, one, two))
-        came_from[t] = options.argmax(0)
-        best = options.max(0) + scores[t, states]
-    state = states.size - 1 if best[-1] >= best[-2] else states.size - 2
-    if not np.isfinite(best[state]):
-        raise ValueError(f"{scores.shape[0]} frames are too few for {len(labels)} labels")
-    spans: list[tuple[int, int]] = [(-1, -1)] * len(labels)
-    for t in range(scores.shape[0] - 1, -1, -1):
-        if state % 2:
-            first, last = spans[state // 2]
-            spans[state // 2] = (t, t if last < 0 else last)
-        state -= int(came_from[t, state])
-    return spans
+    frames, counts = torch.tensor([len(scores)]), torch.tensor([len(labels)])
+    path = best_paths(scores[None], frames, torch.tensor([labels]), counts, blank)[0]
+    places = [torch.nonzero(path == index)[:, 0].tolist() for index in range(len(labels))]
+    if not all(places):
+        raise ValueError(f"{len(scores)} frames are too few for {len(labels)} labels")
+    return [(place[0], place[-1]) for place in places]
 
 
 def quietest(samples: NDArray[np.float32], start: int, end: int) -> int:
@@ -94,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
             with torch.inference_mode():
                 tokens = torch.tensor([count])
                 hidden = model.encode(padded, tokens, AttentionPlan("rolling", 8)).audio
-                scores = model.ctc_head(hidden)[0, :count].log_softmax(-1).numpy()
+                scores = model.ctc_head(hidden)[0, :count].log_softmax(-1)
             labels = [tokenizer.encode(ctc_text(w, clip.language), add_special_tokens=False).ids for w in words]
             try:
                 spans = force_align(scores, [i for word in labels for i in word], model.blank)

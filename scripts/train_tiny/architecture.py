@@ -48,7 +48,7 @@ def config_values(tokenizer: Tokenizer) -> dict[str, object]:
         "model_type": "qwen3",
         "hidden_size": HIDDEN,
         "intermediate_size": 768,
-        "num_hidden_layers": 2,
+        "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "head_dim": 64,

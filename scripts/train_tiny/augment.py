@@ -64,10 +64,11 @@ class FeatureMaker:
     def plain(self, samples: Samples) -> Tensor:
         return self._features(samples, self._plain, None)
 
-    def augmented(self, samples: Samples, rng: np.random.Generator, strength: float = 1.0) -> Tensor:
-        """Features `[bins, frames]` with random warp, equalisation and, at times, a telephone band."""
+    def augmented(self, samples: Samples, rng: np.random.Generator, strength: float, voice: float) -> Tensor:
+        """Features `[bins, frames]` with random warp (`voice`), equalisation and, at times, a telephone band
+        (`strength`), both 0..1."""
         middle = len(self._warped) / 2
-        transform = self._warped[int(middle + strength * rng.uniform(-middle, middle))]
+        transform = self._warped[int(middle + voice * rng.uniform(-middle, middle))]
         colour = np.interp(np.arange(self._bins), np.linspace(0, self._bins, 6), rng.normal(0, 0.25, 6))
         if rng.random() < 0.3 * strength:  # log10 power: -3 is 30 dB down
             top = int(self._bins * rng.choice([0.62, 0.68, 0.76, 0.9]))  # 3.4 kHz is at 0.68

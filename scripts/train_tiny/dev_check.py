@@ -87,7 +87,7 @@ class DevCheck:
         generated: list[Tensor] = []
         for _ in range(limit):
             used = int(lengths.max())
-            states = model.decode(ids[:, :used], audio, tokens)
+            states = model.decode(ids[:, :used], audio, tokens).states
             best = model.network.logits(states[rows, lengths - 1]).argmax(-1)
             done |= best == self._prompt.end_token
             generated.append(torch.where(done, self._prompt.end_token, best))

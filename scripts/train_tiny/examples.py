@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from .vocabulary import load_vocabulary, token_id
 SAMPLE_RATE = 16_000
 CHUNK_FRAMES = 100
 NOISE_BANK = 240  # grows to so many
+MISHEARD = 0.05  # share of the text before a word that is replaced, so that the words are sought in the audio
 POOL = 384  # plans sorted by length before they are cut into batches
 
 # (source, single or join) -> share of the examples; noise comes on top.
@@ -60,6 +62,7 @@ class Recipe:
     longest_s: float
     batch_s: float  # padded seconds of audio per batch
     strength: float = 1.0  # of the augmentation, 0..1
+    voice: float = 1.0  # of what makes other voices of one, speed and vocal tract, 0..1
     sources: tuple[str, ...] = tuple({source for source, _ in SHARES})
 
 
@@ -102,7 +105,6 @@ class Planner:
         """One plan of at most `recipe.longest_s` seconds."""
         rng = self._rng
         limit = int(recipe.longest_s * SAMPLE_RATE)
-        strength = recipe.strength
         while True:
             if rng.random() < NOISE_SHARE:
                 samples = int(rng.uniform(0.4, min(8.0, recipe.longest_s)) * SAMPLE_RATE)
@@ -110,7 +112,7 @@ class Planner:
             source, form = self._keys[rng.choice(len(self._keys), p=self._shares)]
             if source not in recipe.sources:
                 continue
-            speed = float(1 + strength * rng.uniform(-0.15, 0.18))
+            speed = float(1 + recipe.voice * rng.uniform(-0.15, 0.18))
             if form == "single":
                 piece, clip = self._single[source][rng.integers(len(self._single[source]))]
                 pieces, language = [piece], clip.language
@@ -170,11 +172,13 @@ class Prompt:
     def __init__(self, tokenizer: Tokenizer, words: list[str], pronunciations: Pronunciations) -> None:
         self.pronunciations = pronunciations
         self._words = words  # to draw context from
+        self._tokenizer = tokenizer
 
         def ids(text: str) -> list[int]:
             return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
         self.encode = ids
+        self._text_tokens = sorted({i for word in words for i in ids(f" {word}")})
         self._before = ids("<|im_start|>system\n")
         self._middle = ids("<|im_end|>\n<|im_start|>user\n<|audio_start|>")
         self._after = ids("<|audio_end|><|im_end|>\n<|im_start|>assistant\n")
@@ -187,8 +191,16 @@ class Prompt:
         middle = [*self._middle, *[self.audio_token] * tokens, *self._after]
         return [*self._before, *self.encode(context), *middle, *forced]
 
-    def row(self, plan: Plan, tokens: int, rng: np.random.Generator) -> tuple[list[int], list[int]]:
-        """(ids, targets): targets are the next token where the answer is, IGNORED elsewhere."""
+    def words_of(self, text: str, language: str) -> list[int]:
+        """For each token of `text`, the index of its word; -1 throughout where words are not parted by spaces."""
+        ends = [end for _, end in self._tokenizer.encode(text, add_special_tokens=False).offsets]
+        if language == "Chinese":
+            return [-1] * len(ends)
+        begin = len(text) - len(text.lstrip())
+        return [text.count(" ", begin, end) for end in ends]
+
+    def row(self, plan: Plan, tokens: int, rng: np.random.Generator) -> "Row":
+        """The row of a plan that makes `tokens` audio tokens."""
         context = ""
         if rng.random() < 0.12:
             drawn = [self._words[i] for i in rng.integers(len(self._words), size=rng.integers(1, 8))]
@@ -202,7 +214,20 @@ class Prompt:
         answer = [*answer, self.end_token]
         ids = [*head, *answer[:-1]]
         targets = [IGNORED] * (len(head) - 1) + answer
-        return ids, targets
+        said = self.words_of(plan.text, plan.language)
+        words = [-1] * (len(ids) - len(said) - 1) + said + [-1]
+        for i in range(len(ids) - len(said), len(ids)):
+            if rng.random() < MISHEARD:
+                ids[i] = self._text_tokens[rng.integers(len(self._text_tokens))]
+        return Row(ids, targets, words)
+
+
+class Row(NamedTuple):
+    """What the decoder is given and should say at each position."""
+
+    ids: list[int]
+    targets: list[int]  # the next token where the answer is, IGNORED elsewhere
+    words: list[int]  # index of the word that the target is part of, -1 for none
 
 
 class ExampleStream(IterableDataset[Batch]):
@@ -244,7 +269,8 @@ class ExampleStream(IterableDataset[Batch]):
                 fresh = draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE))
                 bank = [*bank[-NOISE_BANK + 1 :], fresh]
                 made = [_make(plan, pack, bank, rng, recipe.strength) for plan in batches[index]]
-                features = [augment.mask(maker.augmented(m, rng, recipe.strength), rng, recipe.strength) for m in made]
+                features = [maker.augmented(m, rng, recipe.strength, recipe.voice) for m in made]
+                features = [augment.mask(f, rng, recipe.strength) for f in features]
                 yield collate(features, batches[index], prompt, labeller, rng)
 
 
@@ -257,20 +283,24 @@ def collate(
     padded = torch.zeros(len(features), features[0].shape[0], chunks * CHUNK_FRAMES)
     tokens = [13 * (n // CHUNK_FRAMES) + -(-(n % CHUNK_FRAMES) // 8) for n in frames]
     rows = [prompt.row(plan, n, rng) for plan, n in zip(plans, tokens, strict=True)]
-    longest = max(len(ids) for ids, _ in rows)
+    longest = max(len(row.ids) for row in rows)
     ids = torch.zeros(len(rows), longest, dtype=torch.int64)
     targets = torch.full((len(rows), longest), IGNORED)
+    words = torch.full((len(rows), longest), -1)
     ctc: list[int] = []
+    ctc_words: list[int] = []
     lengths: list[int] = []
     phonemes: list[int] = []
     phoneme_lengths: list[int] = []
     labels = torch.full((len(features), 13 * chunks * PHONEME_FRAMES), IGNORED)
-    for i, (feature, (row_ids, row_targets), plan) in enumerate(zip(features, rows, plans, strict=True)):
+    for i, (feature, row, plan) in enumerate(zip(features, rows, plans, strict=True)):
         padded[i, :, : feature.shape[1]] = feature
-        ids[i, : len(row_ids)] = torch.tensor(row_ids)
-        targets[i, : len(row_targets)] = torch.tensor(row_targets)
-        spoken = prompt.encode(ctc_text(plan.text, plan.language))
+        for table, values in zip((ids, targets, words), row, strict=True):
+            table[i, : len(values)] = torch.tensor(values)
+        written = ctc_text(plan.text, plan.language)
+        spoken = prompt.encode(written)
         ctc += spoken
+        ctc_words += prompt.words_of(written, plan.language)
         lengths.append(len(spoken))
         sounds = prompt.pronunciations.ids(plan.text, plan.language)
         phonemes += sounds or []
@@ -287,6 +317,8 @@ def collate(
         torch.tensor(phonemes, dtype=torch.int64),
         torch.tensor(phoneme_lengths),
         labels,
+        words,
+        torch.tensor(ctc_words, dtype=torch.int64),
     )
 
 

@@ -10,18 +10,20 @@ from typing import Literal, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from steno.models.config import ModelConfig
 from steno.models.encoder import sinusoids
 from steno.models.layers import rope_tables
 from steno.models.network import Network
 
+from . import guidance
+
 IGNORED = -100
 PHONEME_FRAMES = 3  # phonemes may come faster than 13 a second
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """One padded batch. B rows, C chunks of 100 frames at most, L decoder positions at most."""
 
     features: Tensor  # float32 [B, mel, C * 100], 0.0 behind each clip's end
@@ -33,24 +35,11 @@ class Batch:
     phonemes: Tensor  # int64 [sum(phoneme_lengths)]
     phoneme_lengths: Tensor  # int64 [B]; -1 where the pronunciation is not known
     frame_labels: Tensor  # int64 [B, C * 13 * PHONEME_FRAMES], rough phonemes, IGNORED where none
+    words: Tensor  # int64 [B, L], index of the word that a target is part of, -1 for none
+    ctc_words: Tensor  # int64 [sum(ctc_lengths)], the same of each CTC target
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(
-            *(
-                t.to(device, non_blocking=True)
-                for t in (
-                    self.features,
-                    self.tokens,
-                    self.ids,
-                    self.targets,
-                    self.ctc_targets,
-                    self.ctc_lengths,
-                    self.phonemes,
-                    self.phoneme_lengths,
-                    self.frame_labels,
-                )
-            )
-        )
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +58,16 @@ class Losses(NamedTuple):
     phonemes: Tensor
     frames: Tensor
     ctc: Tensor
+    looking: Tensor
     answer: Tensor
+
+
+class Decoded(NamedTuple):
+    """What the decoder makes of rows of L positions, and what `guidance.LAYER` compared to look around."""
+
+    states: Tensor  # [B, L, hidden], normed
+    queries: Tensor  # [B, L, heads, head size]
+    keys: Tensor  # [B, L, kv heads, head size]
 
 
 class Heard(NamedTuple):
@@ -143,8 +141,8 @@ class TrainingModel(nn.Module):
         itself = position[:, None] == position
         return ((seen & real[:, None, :]) | itself)[:, None]
 
-    def decode(self, ids: Tensor, audio: Tensor, tokens: Tensor) -> Tensor:
-        """Normed decoder states `[B, L, hidden]` of right-padded rows."""
+    def decode(self, ids: Tensor, audio: Tensor, tokens: Tensor) -> Decoded:
+        """Run right-padded rows through the decoder."""
         decoder = self.network.model
         config = self.config.decoder
         real = torch.arange(audio.shape[1], device=audio.device) < tokens[:, None]
@@ -154,8 +152,10 @@ class TrainingModel(nn.Module):
         positions = torch.arange(ids.shape[1], device=ids.device)
         cos, sin = rope_tables(positions, config, x.dtype)
         group = config.heads // config.kv_heads
+        compared: list[tuple[Tensor, Tensor]] = []
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            compared.append((q, k))
             k, v = k.repeat_interleave(group, dim=-2), v.repeat_interleave(group, dim=-2)
             mixed = F.scaled_dot_product_attention(
                 q.to(v.dtype).transpose(1, 2), k.to(v.dtype).transpose(1, 2), v.transpose(1, 2), is_causal=True
@@ -164,7 +164,7 @@ class TrainingModel(nn.Module):
 
         for layer in decoder.layers:
             x = layer(x, cos, sin, attend)
-        return cast(Tensor, decoder.norm(x))
+        return Decoded(decoder.norm(x), *compared[guidance.LAYER])
 
     def losses(self, batch: Batch, plan: AttentionPlan, with_decoder: bool) -> Losses:
         """All of them for one batch; `answer` is the pooled loss where the decoder is left out."""
@@ -182,11 +182,25 @@ class TrainingModel(nn.Module):
             zero_infinity=True,
         ) / (batch.ctc_lengths.sum() + batch.ctc_lengths.numel())
         if not with_decoder:
-            return Losses(phonemes, frames, ctc, self._pooled(raw, batch))
-        states = self.decode(batch.ids, audio, batch.tokens)
+            return Losses(phonemes, frames, ctc, ctc * 0, self._pooled(raw, batch))
+        decoded = self.decode(batch.ids, audio, batch.tokens)
         wanted = batch.targets != IGNORED
-        logits = self.network.logits(states[wanted]).float()
-        return Losses(phonemes, frames, ctc, F.cross_entropy(logits, batch.targets[wanted], label_smoothing=0.05))
+        logits = self.network.logits(decoded.states[wanted]).float()
+        answer = F.cross_entropy(logits, batch.targets[wanted], label_smoothing=0.05)
+        return Losses(phonemes, frames, ctc, self._looking(scores.detach(), decoded, batch), answer)
+
+    def _looking(self, scores: Tensor, decoded: Decoded, batch: Batch) -> Tensor:
+        """`guidance.looking_loss`, with the words where the CTC scores `[T, B, classes]` have them."""
+        counts = batch.ctc_lengths.tolist()
+        labels = pad_sequence(list(batch.ctc_targets.split(counts)), batch_first=True)
+        label_words = pad_sequence(list(batch.ctc_words.split(counts)), batch_first=True, padding_value=-1)
+        if not labels.shape[1]:  # nothing is said in the whole batch
+            return decoded.queries.sum() * 0
+        heard = guidance.words_heard(
+            scores.transpose(0, 1), batch.tokens, labels, batch.ctc_lengths, label_words, self.blank
+        )
+        is_audio = batch.ids == self.config.audio_token_id
+        return guidance.looking_loss(decoded.queries, decoded.keys, is_audio, heard, batch.words)
 
     def _phoneme_losses(self, middle: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """CTC over the clips with a pronunciation; cross-entropy over the frames with a label."""

@@ -1,4 +1,4 @@
-"""Sounds without speech, synthesised: coloured noise, hum, music, glides, bursts, clicks, silence.
+"""Sounds without speech, synthesised: coloured noise, hum, music, glides, bursts, coughs, clicks, silence.
 
 The right transcript of all of them is `language None`; quieter, they are backgrounds. Nothing here
 comes from a recording, so recorded noise stays unheard until evaluation.
@@ -71,7 +71,7 @@ def glides(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
 
 
 def bursts(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Coughs, knocks, dishes: short coloured bursts that die away, some of them ringing."""
+    """Knocks, dishes: short coloured bursts that die away, some of them ringing."""
     out = 0.005 * rng.standard_normal(count)
     for _ in range(rng.integers(1, max(2, count // 8000))):
         length = min(count, int(rng.uniform(0.02, 0.5) * SAMPLE_RATE))
@@ -86,6 +86,30 @@ def bursts(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     return out
 
 
+def coughs(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Sounds of a throat that are no words: a burst of air, a noisy tail through a vocal tract, at times voiced."""
+    out = 0.003 * rng.standard_normal(count)
+    at = int(rng.uniform(0, 0.4) * SAMPLE_RATE)
+    tract = [(rng.uniform(*band), rng.uniform(60, 300)) for band in ((350, 900), (900, 1900), (2000, 3400))]
+    while at < count:
+        length = min(count - at, int(rng.uniform(0.12, 0.5) * SAMPLE_RATE))
+        t = np.arange(length) / SAMPLE_RATE
+        source = rng.standard_normal(length)
+        if rng.random() < 0.6:
+            pitch = rng.uniform(90, 450) * np.exp(-t * rng.uniform(0, 2)) * (1 + 0.05 * rng.standard_normal())
+            pulses = np.maximum(0, np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE)) ** 8
+            source = rng.uniform(0.1, 0.7) * source + rng.uniform(1, 4) * pulses * (t > rng.uniform(0.02, 0.1))
+        spectrum = np.fft.rfft(source)
+        frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)
+        shape = sum(1 / (1 + ((frequency - centre) / width) ** 2) for centre, width in tract)
+        body = np.fft.irfft(spectrum * (shape + rng.uniform(0.02, 0.4)), length)
+        burst = np.exp(-t * rng.uniform(20, 80)) + rng.uniform(0.1, 0.8) * np.exp(-t * rng.uniform(3, 12))
+        body = body / (np.abs(body).max() + 1e-9) * burst * np.minimum(1, t / rng.uniform(0.001, 0.02))
+        out[at : at + length] += rng.uniform(0.3, 1) * body
+        at += length + int(rng.choice([rng.uniform(0.02, 0.25), rng.uniform(0.3, 2.5)]) * SAMPLE_RATE)
+    return out
+
+
 def clicks(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     out = 0.002 * rng.standard_normal(count)
     out[rng.integers(0, count, rng.integers(1, 30))] = rng.uniform(-1, 1)
@@ -97,7 +121,7 @@ def silence(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     return np.asarray(rng.choice([0.0, 1e-4, 1e-3]) * rng.standard_normal(count))
 
 
-_MAKERS: list[_Maker] = [coloured, coloured, hum, music, glides, bursts, bursts, clicks, silence]
+_MAKERS: list[_Maker] = [coloured, coloured, hum, music, glides, bursts, bursts, coughs, coughs, clicks, silence]
 
 
 def draw_noise(rng: np.random.Generator, count: int) -> Samples:

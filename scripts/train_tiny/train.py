@@ -49,9 +49,9 @@ _FEW_WORDS = ("fsdd", "moonshine", "alnum", "pv-intent", "pv-wake", "ovos-ww", "
 # Short clips of the small vocabularies and the CTC losses first: the decoder learns little before
 # the encoder hears.
 STAGES = [
-    Stage(Recipe(3.0, batch_s=24, strength=0.3, sources=_FEW_WORDS), 1.3, 0.30, with_decoder=False, frames=1.0),
-    Stage(Recipe(6.0, batch_s=32, strength=0.5, sources=_FEW_WORDS), 0.6, 0.46, with_decoder=True, frames=0.5),
-    Stage(Recipe(12.0, batch_s=40, strength=0.3), 0.0, 2.0, with_decoder=True, frames=0.3),
+    Stage(Recipe(3.0, 24, strength=0.3, voice=0.3, sources=_FEW_WORDS), 1.3, 0.15, with_decoder=False, frames=1.0),
+    Stage(Recipe(6.0, 32, strength=0.5, voice=0.5, sources=_FEW_WORDS), 0.6, 0.25, with_decoder=True, frames=0.5),
+    Stage(Recipe(12.0, 40, strength=0.4, voice=1.0), 0.0, 2.0, with_decoder=True, frames=0.3),
 ]
 WARMUP_STEPS = 300
 COOLING = 0.35  # the last part of the training, in which the rate falls to nothing
@@ -121,12 +121,13 @@ class Trainer:
                 num_workers=options.workers,
                 prefetch_factor=6 if options.workers else None,
                 multiprocessing_context="fork" if options.workers else None,
+                worker_init_fn=_leave_interrupts,
             )
         )
         threads = ThreadChoice(tuple(range(1, options.threads + 1)))
         next_check = self._trained_s + (60 * options.check_minutes if self._step else 120)
         next_save = self._trained_s + 180
-        sums = [0.0] * 6  # phonemes, frames, CTC, answer, seconds of audio, seconds waited for data
+        sums = [0.0] * 7  # of each loss, seconds of audio, seconds waited for data
         logged, logged_at = self._step, self._trained_s
         while not self._stop and self.progress < 1.0 and self._step < options.steps:
             began = time.monotonic()
@@ -145,14 +146,15 @@ class Trainer:
                     phonemes=round(sums[0] / count, 3),
                     frames=round(sums[1] / count, 3),
                     ctc=round(sums[2] / count, 3),
-                    answer=round(sums[3] / count, 3),
+                    looking=round(sums[3] / count, 3),
+                    answer=round(sums[4] / count, 3),
                     lr=round(self._rate(), 6),
-                    speed=round(sums[4] / spent, 1),
+                    speed=round(sums[5] / spent, 1),
                     threads=torch.get_num_threads(),
-                    waiting=round(sums[5] / spent, 2),
+                    waiting=round(sums[6] / spent, 2),
                 )
-                torch.set_num_threads(threads.next(torch.get_num_threads(), sums[4] / spent))
-                sums, logged, logged_at = [0.0] * 6, self._step, self._trained_s
+                torch.set_num_threads(threads.next(torch.get_num_threads(), sums[5] / spent))
+                sums, logged, logged_at = [0.0] * 7, self._step, self._trained_s
             if self._trained_s > next_save:
                 self._save()
                 next_save = self._trained_s + 180
@@ -170,18 +172,19 @@ class Trainer:
         stage = STAGES[int(self._stage[0])]
         with_decoder = stage.with_decoder
         with torch.autocast(self._device.type, torch.bfloat16):
-            phonemes, frames, ctc, answer = self._model.losses(batch, self._draw_plan(), with_decoder)
-            loss = phonemes + stage.frames * frames + 0.5 * ctc + (1.0 if with_decoder else 0.3) * answer
+            losses = self._model.losses(batch, self._draw_plan(), with_decoder)
+            loss = losses.phonemes + stage.frames * losses.frames + 0.5 * losses.ctc
+            loss = loss + 0.5 * losses.looking + (1.0 if with_decoder else 0.3) * losses.answer
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 2.0)
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         self._step += 1
-        self._loss += 0.01 * (float(phonemes.detach()) - self._loss)
+        self._loss += 0.01 * (float(losses.phonemes.detach()) - self._loss)
         decay = min(EMA_DECAY, self._step / (self._step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(self._average.parameters()), list(self._model.parameters()), 1 - decay)
-        return [float(x.detach()) for x in (phonemes, frames, ctc, answer)]
+        return [float(x.detach()) for x in losses]
 
     def _draw_plan(self) -> AttentionPlan:
         mode = "rolling" if self._rng.random() < 0.75 else "window"
@@ -250,6 +253,11 @@ class Trainer:
         self._stage[0], self._loss = state["stage"], state["loss"]
         version, internal, gauss = state["random"]
         self._rng.setstate((version, tuple(internal), gauss))
+
+
+def _leave_interrupts(_worker: int) -> None:
+    """Ctrl-C reaches the whole process group: the trainer stops by itself, and needs its loader until then."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
 
 from scripts.train_tiny.align import force_align, quietest
 
 BLANK = 3
 
 
-def _scores(path: list[int]) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    scores = np.full((len(path), 4), -5.0, dtype=np.float32)
-    scores[np.arange(len(path)), path] = -0.1
+def _scores(path: list[int]) -> torch.Tensor:
+    scores = torch.full((len(path), 4), -5.0)
+    scores[torch.arange(len(path)), path] = -0.1
     return scores
 
 

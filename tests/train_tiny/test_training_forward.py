@@ -79,7 +79,7 @@ def test_greedy_text_of_the_training_forward_is_the_recognizers(
         padded = torch.nn.functional.pad(features, (0, 200 - features.shape[1]))[None]
         audio = rounded.encode(padded, count, AttentionPlan("rolling", 4)).audio
         for _ in range(6):
-            states = rounded.decode(torch.tensor([ids]), audio, count)
+            states = rounded.decode(torch.tensor([ids]), audio, count).states
             ids.append(int(rounded.network.logits(states[0, -1]).argmax()))
     assert tuple(ids[-6:]) == answer.token_ids
 
@@ -104,6 +104,8 @@ def test_pooled_loss_falls_when_the_right_word_rises(model: TrainingModel) -> No
         torch.zeros(0, dtype=torch.int64),
         torch.tensor([-1]),
         torch.zeros(1, 39, dtype=torch.int64),
+        torch.full((1, 1), -1),
+        torch.tensor([-1]),
     )
     raw = torch.zeros(1, 13, model.blank + 1)
     right = raw.clone()
