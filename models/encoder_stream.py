@@ -41,6 +41,7 @@ class EncoderStream:
 
     `closed` are outputs `[tokens, output]` of finished windows, in order; `open` is that of the rest at the last step.
     `changed_from` is the index of the first piece of `closed` that was replaced since the reader last set it to None.
+    Pieces that were dropped are not in `closed`, and nothing computes them again.
     """
 
     def __init__(self, transform: MelTransform) -> None:
@@ -54,6 +55,14 @@ class EncoderStream:
         self._minima: list[float] = []  # the lowest bin of each, un-floored
         self._cache = RollingCache()
         self._blocks = 0
+        self._dropped = 0  # chunks
+
+    def drop(self, pieces: int, chunks: int) -> None:
+        """Forget the first `pieces` of `closed`, which were made of `chunks` chunks."""
+        del self.closed[:pieces]
+        self._dropped += chunks
+        if self.changed_from is not None:
+            self.changed_from = max(0, self.changed_from - pieces)
 
     def dirty_chunks(self) -> list[int]:
         """Complete chunks whose features the present floor would change."""
@@ -61,7 +70,7 @@ class EncoderStream:
         return [
             chunk
             for chunk, (then, lowest) in enumerate(zip(self._maxima, self._minima, strict=True))
-            if then != now and lowest < max(then, now) - FLOOR_DEPTH
+            if chunk >= self._dropped and then != now and lowest < max(then, now) - FLOOR_DEPTH
         ]
 
 
@@ -96,10 +105,10 @@ class EncoderStreams:
         """Dirty chunks that are computed again before the end: the open ones, and few closed ones."""
         dirty = stream.dirty_chunks()
         if self._config.attention_mode == "rolling":
-            closed, first = stream._blocks * self._config.block_chunks, 0
+            closed, first = stream._blocks * self._config.block_chunks, stream._dropped
         else:
             span = self._config.window_frames // self._config.chunk_frames
-            closed = len(stream.closed) * span
+            closed = stream._dropped + len(stream.closed) * span
             first = min(dirty, default=0) // span * span
         limit = REDO_S * FRAMES_PER_SECOND / self._config.chunk_frames
         return {chunk for chunk in dirty if chunk >= closed or closed - first <= limit}
@@ -157,14 +166,15 @@ class EncoderStreams:
         inputs: list[Tensor] = []
         targets: list[tuple[EncoderStream, int | None]] = []
         for stream, again, tail in zip(streams, redone, tails, strict=True):
-            known, complete = len(stream.closed), len(stream._stems) // span
-            dirty = sorted({chunk // span for chunk in again if chunk // span < known})
+            first, known, complete = stream._dropped // span, len(stream.closed), len(stream._stems) // span
+            dirty = sorted({chunk // span - first for chunk in again if chunk // span - first < known})
             if dirty:
                 stream.changed_from = min(dirty[0], known if stream.changed_from is None else stream.changed_from)
                 stream.counters.dirty_windows += len(dirty)
-            for window in (*dirty, *range(known, complete)):
+            for piece in (*dirty, *range(known, complete - first)):
+                window = first + piece
                 inputs.append(torch.cat(stream._stems[window * span : (window + 1) * span]))
-                targets.append((stream, window))
+                targets.append((stream, piece))
             rest = stream._stems[complete * span :] + ([] if tail is None else [tail])
             stream.open = None
             if rest:
@@ -199,8 +209,10 @@ class EncoderStreams:
         for stream, final, again, tail in zip(streams, finals, redone, tails, strict=True):
             if any(chunk // span < stream._blocks for chunk in again):
                 # Keys of later blocks depend on every earlier one through the layers: begin again.
-                stream.counters.dirty_windows += stream._blocks
-                stream._cache, stream._blocks = RollingCache(), 0
+                first = stream._dropped // span
+                stream.counters.dirty_windows += stream._blocks - first
+                stream._cache = RollingCache(tokens_seen=first * self._config.block_tokens)
+                stream._blocks = first
                 stream.closed.clear()
                 stream.changed_from = 0
             complete = len(stream._stems) // span

@@ -85,6 +85,10 @@ class Prompt:
             [*self._tokenizer.encode(f"{_HEADER}{language}"), self._text_tag] for language in (*languages, NO_SPEECH)
         ]
 
+    def tag_length(self, token_ids: Sequence[int]) -> int:
+        """How many of an answer's ids make its language tag; 0 where it has none, or not a whole one."""
+        return token_ids.index(self._text_tag) + 1 if self._text_tag in token_ids else 0
+
     def parse(self, token_ids: Sequence[int], forced_language: str | None) -> ParsedOutput:
         """Read an answer, whole or still growing, without its end token.
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .checkpoint import resolve_source
 from .config import FRAMES_PER_SECOND, AttentionMode, EncoderConfig
+from .context_limit import ContextLimit
 from .decoding import Allowed, DecodeRow, decode
 from .encoder_stream import EncoderStreams
 from .kv_cache import KVCache
@@ -50,8 +51,12 @@ class Recognizer:
         name: str,
         mode: NumericMode | None = None,
         draft: bool = True,
+        context_limit_s: int | None = None,
     ) -> None:
-        """`mode`: how the network computes; None takes that of its weights. ValueError for a forced aligner."""
+        """`mode`: how the network computes; None takes that of its weights. `context_limit_s` as in `load`.
+
+        Raises ValueError for a forced aligner, or a limit that is too short.
+        """
         if network.config.classes is not None:
             raise ValueError(f"{name} is a forced aligner: expected a speech recognition checkpoint")
         mode = mode or choose_mode(network.dtype, network.device)
@@ -62,6 +67,7 @@ class Recognizer:
         self.prompt = Prompt(tokenizer, network.config)
         self.languages: tuple[str, ...] = tuple(CODES)
         self._draft = draft
+        self._limit = None if context_limit_s is None else ContextLimit(context_limit_s)
         self._transform = MelTransform.create(network.config.encoder.mel_bins, network.device)
         self._encoder = EncoderStreams(network.audio_tower, self._transform)
         self._cache = KVCache(network.config.decoder, dtype=mode.cache, device=network.device)
@@ -77,6 +83,7 @@ class Recognizer:
         dtype: str | torch.dtype = torch.float32,
         window_s: int | None = None,
         attention: AttentionMode | None = None,
+        context_limit_s: int | None = None,
         revision: str | None = None,
         offline: bool = False,
         progress: bool = True,
@@ -84,12 +91,15 @@ class Recognizer:
         """Load a folder, a hub id, or "tiny" (the bundled model).
 
         `dtype` is a mode of `numeric`, `auto` or a torch type; `numeric_mode` tells what was taken. `window_s` (1..8)
-        and `attention` override what the checkpoint declares. Raises CheckpointError, ValueError for another argument.
+        and `attention` override what the checkpoint declares. `context_limit_s` (8 or more) bounds the audio that the
+        decoder is given in streaming, see `context_limit`; finals of longer utterances are then not those of offline.
+        Raises CheckpointError, ValueError for another argument.
         """
         folder = resolve_source(source, revision=revision, offline=offline, progress=progress)
         network, mode = load_ready(folder, device=device, dtype=dtype)
         network.audio_tower.config = _override(network.config.encoder, window_s, attention)
-        return cls(network, Tokenizer.load(folder), name=str(source), mode=mode)
+        tokenizer = Tokenizer.load(folder)
+        return cls(network, tokenizer, name=str(source), mode=mode, context_limit_s=context_limit_s)
 
     @property
     def open_streams(self) -> int:
@@ -147,11 +157,11 @@ class Recognizer:
 
     def pin(self, stream: StreamState, tokens: int) -> None:
         """Keep the first `tokens` of the last hypothesis whatever the model says later (append-only consumers)."""
-        if not stream.pinned <= tokens <= len(stream.tokens):
-            raise ValueError(
-                f"cannot pin {tokens} tokens: expected {stream.pinned} to {len(stream.tokens)} (the last hypothesis)"
-            )
-        stream.pinned = tokens
+        frozen = len(stream.frozen.tokens)
+        lowest, highest = frozen + stream.pinned, frozen + len(stream.tokens)
+        if not lowest <= tokens <= highest:
+            raise ValueError(f"cannot pin {tokens} tokens: expected {lowest} to {highest} (the last hypothesis)")
+        stream.pinned = tokens - frozen
 
     def close(self, stream: StreamState) -> None:
         """Free the utterance's slot. Closing twice is allowed."""
@@ -171,6 +181,9 @@ class Recognizer:
         if ready:
             self._encoder.advance([s.audio for s in ready], [s.ended for s in ready])
         news = [stream for stream in ready if self._has_news(stream)]
+        if self._limit is not None:
+            for stream in news:
+                self._limit.apply(stream, self.encoder_config, self.prompt.tag_length(stream.tokens))
         self._decode(news)
         for stream in news:
             stream.samples_heard = stream.samples_fed
@@ -201,7 +214,7 @@ class Recognizer:
             for i, row in zip(again, retried, strict=True):
                 rows[i] = row
         for stream, row in zip(streams, rows, strict=True):
-            stream.tokens, stream.logprobs, stream.truncated = row.tokens, row.logprobs, row.truncated
+            stream.take(row.tokens, row.logprobs, truncated=row.truncated)
 
     def _decode_once(self, streams: Sequence[StreamState], *, draft: bool) -> list[DecodeRow]:
         inputs = [self._inputs(stream) for stream in streams]
@@ -248,20 +261,22 @@ class Recognizer:
 
     def _token_limit(self, stream: StreamState) -> int:
         if stream.max_new_tokens is not None:
-            return stream.max_new_tokens
-        seconds = max(stream.samples_fed, MIN_SAMPLES) / SAMPLE_RATE
-        return MAX_TOKENS_BASE + int(MAX_TOKENS_PER_SECOND * seconds)
+            return stream.max_new_tokens - len(stream.frozen.tokens)
+        seconds = max(stream.samples_fed - stream.context_start, MIN_SAMPLES) / SAMPLE_RATE
+        carried = stream.pinned if stream.context_start else 0
+        return carried + MAX_TOKENS_BASE + int(MAX_TOKENS_PER_SECOND * seconds)
 
     def _publish(self, stream: StreamState) -> Hypothesis:
         stream.finished = stream.ended
-        parsed = self.prompt.parse(stream.tokens, stream.language)
+        tokens, logprobs = stream.spoken()
+        parsed = self.prompt.parse(tokens, stream.language)
         return Hypothesis(
             stream_id=stream.stream_id,
-            token_ids=tuple(stream.tokens),
+            token_ids=tuple(tokens),
             text=parsed.text,
             language=parsed.language,
             token_ends=parsed.token_ends,
-            logprobs=tuple(stream.logprobs),
+            logprobs=tuple(logprobs),
             samples_seen=stream.samples_heard,
             final=stream.ended,
             truncated=stream.truncated,

@@ -53,6 +53,15 @@ class Transcription:
     duration_s: float
 
 
+@dataclass(slots=True)
+class Frozen:
+    """Text whose audio the decoder is not given any more: `tokens` belong behind the first `place` of the stream's."""
+
+    place: int = 0
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+
 @dataclass(slots=True, eq=False)
 class StreamState:
     """One utterance. Made by `Recognizer.open`; its fields are the recognizer's."""
@@ -74,9 +83,25 @@ class StreamState:
     pinned: int = 0
     ended: bool = False  # no more audio will be fed
     finished: bool = False  # the final hypothesis is out
+    births: list[int] = field(default_factory=list)  # samples fed when each token first stood there
+    frozen: Frozen = field(default_factory=Frozen)
+    context_start: int = 0  # sample where the audio begins that the decoder is given
     counters: DecoderCounters = field(default_factory=DecoderCounters)
     samples_fed: int = 0
     samples_heard: int = 0  # those fed when audio was last encoded: what the tokens are told from
+
+    def take(self, tokens: list[int], logprobs: list[float], *, truncated: bool) -> None:
+        """What the decoder says now."""
+        pairs = enumerate(zip(self.tokens, tokens, strict=False))
+        same = next((i for i, (before, now) in pairs if before != now), min(len(self.tokens), len(tokens)))
+        self.births = self.births[:same] + [self.samples_fed] * (len(tokens) - same)
+        self.tokens, self.logprobs, self.truncated = tokens, logprobs, truncated
+
+    def spoken(self) -> tuple[list[int], list[float]]:
+        """Tokens and log-probabilities of the whole utterance, with what is frozen in its place."""
+        place = self.frozen.place
+        tokens = [*self.tokens[:place], *self.frozen.tokens, *self.tokens[place:]]
+        return tokens, [*self.logprobs[:place], *self.frozen.logprobs, *self.logprobs[place:]]
 
     @property
     def encoder_counters(self) -> EncoderCounters:

@@ -1,6 +1,8 @@
 """The 0.6B live on a CPU: what offline and streaming cost in each numeric mode, beside `transformers`.
 
-    python -m scripts.bench_cpu [--quick] [--runs 3] [--engines int8 bfloat16 transformers] [--json build/cpu.json]
+    python -m scripts.bench_cpu [--quick] [--runs 3] [--engines int8 int8:2:16 transformers] [--json build/cpu.json]
+
+An engine is a numeric mode of ours, as it is or with a window and a context limit in seconds (`int8:2`, `int8:2:16`).
 
 Weights are random, text is scripted at 4 tokens a second and forced after the full computation: costs are those of real
 decoding, accuracy is not measured. Each engine lives in a process of its own; the tasks are interleaved over the
@@ -26,7 +28,7 @@ from rich.table import Table
 from scripts.bench_offline import REPOSITORY, make_random, read_once
 from scripts.cpu_engines import Engine, Steno, Step, Transformers, peak_memory_mb
 
-NAMES = ("int8", "bfloat16", "float32", "transformers")
+MODES = ("int8", "bfloat16", "float32", "transformers")
 POLICY_POINTS = (2.0, 10.0, 20.0, 30.0)  # of the official policy's updates; each is independent of the others
 
 
@@ -83,8 +85,6 @@ class Worker:
     def __init__(self, name: str, arguments: argparse.Namespace) -> None:
         command = [sys.executable, "-m", "scripts.bench_cpu", "--worker", name, "--threads", str(arguments.threads)]
         command += ["--folder", str(arguments.folder)]
-        if arguments.window is not None:
-            command += ["--window", str(arguments.window)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.loaded_mb: int = int(self._ask(None)["peak_mb"])  # type: ignore[call-overload]
 
@@ -117,7 +117,8 @@ def work(name: str, arguments: argparse.Namespace) -> None:
     if name == "transformers":
         engine = Transformers(layouts["native"], "bfloat16")
     else:
-        engine = Steno(layouts["official"], name, arguments.window)
+        mode, *seconds = name.split(":")
+        engine = Steno(layouts["official"], mode, *(int(each) for each in seconds))
     engine.offline(5.0)  # kernels are chosen and memory is taken at first use
     for line in sys.stdin:
         values = json.loads(line)
@@ -162,18 +163,26 @@ def show(results: dict[str, dict[str, Result]], memory: dict[str, tuple[int, int
         console.print(f"{engine}: peak memory {loaded} MB loaded, {peak} MB after all tasks")
 
 
+def engine_name(text: str) -> str:
+    """ArgumentTypeError for a name that is none."""
+    mode, *seconds = text.split(":")
+    settings = len(seconds) <= 2 and all(each.isdecimal() for each in seconds)
+    if mode not in MODES or not settings or (mode == "transformers" and seconds):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {', '.join(MODES)}, or one of ours with :WINDOW[:LIMIT]")
+    return text
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time the 0.6B on this CPU.")
-    parser.add_argument("--engines", nargs="+", choices=NAMES, default=["int8", "bfloat16", "transformers"])
+    parser.add_argument("--engines", nargs="+", type=engine_name, default=["int8", "bfloat16", "transformers"])
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "build" / "random", help="for random checkpoints")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="no 60 s tasks, two points of the official policy")
     parser.add_argument("--only", help="tasks whose name has this in it")
     parser.add_argument("--session", type=float, default=0.0, metavar="S", help="a session of utterances of 30 s")
-    parser.add_argument("--window", type=int, help="encoder window of ours in seconds, 1 to 8")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--worker", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=engine_name, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -203,7 +212,7 @@ def main() -> None:
     show(results, memory)
     if arguments.json:
         figures = {name: {engine: each.figures() for engine, each in by.items()} for name, by in results.items()}
-        about = {"threads": arguments.threads, "torch": torch.__version__, "window_s": arguments.window}
+        about = {"threads": arguments.threads, "torch": torch.__version__}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps({**about, "peak_mb": memory, "tasks": figures}, indent=1))
 

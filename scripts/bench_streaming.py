@@ -159,6 +159,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--window", type=int, help="encoder window in seconds, 1 to 8")
+    parser.add_argument("--context-limit", type=int, metavar="S", help="of the audio that the decoder is given")
     parser.add_argument("--interval", type=float, default=2.0, help="seconds between updates")
     parser.add_argument("--seconds", type=float, default=30.0, help="of the utterance")
     parser.add_argument("--runs", type=int, default=1)
@@ -175,7 +176,12 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     source = make_random(arguments.random, arguments.folder)["official"] if arguments.random else arguments.model
     recognizer = Recognizer.load(
-        source, device=arguments.device, dtype=arguments.dtype, window_s=arguments.window, progress=False
+        source,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        window_s=arguments.window,
+        context_limit_s=arguments.context_limit,
+        progress=False,
     )
     heard = update_times(arguments.seconds, arguments.interval)
     updates = by_length(recognizer, heard, arguments.runs)

@@ -49,8 +49,10 @@ class Engine(Protocol):
 class Steno:
     """Ours, in one numeric mode."""
 
-    def __init__(self, folder: Path, dtype: str, window_s: int | None = None) -> None:
-        self.recognizer = Recognizer.load(folder, dtype=dtype, window_s=window_s)
+    def __init__(
+        self, folder: Path, dtype: str, window_s: int | None = None, context_limit_s: int | None = None
+    ) -> None:
+        self.recognizer = Recognizer.load(folder, dtype=dtype, window_s=window_s, context_limit_s=context_limit_s)
         self._script = script_for(self.recognizer)
         self._parts: dict[str, float] = {}
         network = self.recognizer.network

@@ -3,6 +3,9 @@
     python scripts/eval_streaming.py models/tiny/samples/samples.jsonl --model tiny \\
         --interval 500 --interval 1000 --window 1 --window 8 --json build/eval_streaming.json
 
+With --join, clips of one language are strung together until each is at least that long: utterances as long as a limit
+of the context (--context-limit, repeatable; 0: none) needs. --dtype compares numeric modes.
+
 Each line of the manifest has `file` or `path` (relative to the manifest), `text`, and optionally `language` and
 `seconds`. Every clip is fed in steps of the interval; what is measured depends on the samples alone.
 """
@@ -14,6 +17,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import get_args
 
@@ -41,6 +45,15 @@ class Clip:
     language: str
 
 
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How a recognizer is loaded."""
+
+    window_s: int | None
+    dtype: str
+    context_limit_s: int | None
+
+
 @dataclass(slots=True)
 class Score:
     """Sums over the clips of one setting; `row` gives the figures."""
@@ -48,6 +61,8 @@ class Score:
     interval_ms: int
     window_s: int | None
     attention: str
+    dtype: str
+    context_limit_s: int | None
     clips: int = 0
     audio_s: float = 0.0
     units: int = 0
@@ -73,6 +88,8 @@ class Score:
         """The figures of the table: rates as fractions, latencies in milliseconds of audio since the clip began."""
         return {
             "attention": self.attention,
+            "dtype": self.dtype,
+            "context_limit_s": self.context_limit_s,
             "window_s": self.window_s,
             "interval_ms": self.interval_ms,
             "clips": self.clips,
@@ -113,12 +130,27 @@ def read_manifest(path: Path, limit: int | None) -> list[Clip]:
     return clips
 
 
+def joined(clips: Sequence[Clip], seconds: float) -> list[Clip]:
+    """Neighbours of one language strung together to at least `seconds` each; a shorter rest is left out."""
+    made, parts = [], list[Clip]()
+    for clip in clips:
+        if parts and parts[0].language != clip.language:
+            parts = []
+        parts.append(clip)
+        if sum(part.samples.size for part in parts) >= seconds * SAMPLE_RATE:
+            samples = np.concatenate([part.samples for part in parts])
+            made.append(Clip(parts[0].name, samples, " ".join(part.text for part in parts), clip.language))
+            parts = []
+    return made
+
+
 def evaluate(
-    recognizer: Recognizer, clips: Sequence[Clip], interval_ms: int, window_s: int | None, options: SessionOptions
+    recognizer: Recognizer, clips: Sequence[Clip], setting: Setting, interval_ms: int, options: SessionOptions
 ) -> Score:
     """Run every clip offline and in steps of `interval_ms`."""
-    score = Score(interval_ms, window_s, recognizer.encoder_config.attention_mode)
-    for clip in track(clips, f"{interval_ms} ms, window {window_s or '-'}", console=Console(stderr=True)):
+    attention = recognizer.encoder_config.attention_mode
+    score = Score(interval_ms, setting.window_s, attention, recognizer.numeric_mode, setting.context_limit_s)
+    for clip in track(clips, f"{interval_ms} ms, {setting}", console=Console(stderr=True)):
         _stream(recognizer, clip, score, options)
     return score
 
@@ -184,6 +216,9 @@ def _parse_args(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--window", type=int, action="append", metavar="S", help="1 to 8; repeatable (default the model's)"
     )
     parser.add_argument("--attention", choices=get_args(AttentionMode), help="override what the checkpoint declares")
+    parser.add_argument("--dtype", action="append", help="numeric mode; repeatable (default float32)")
+    parser.add_argument("--context-limit", type=int, action="append", metavar="S", help="0: none; repeatable")
+    parser.add_argument("--join", type=float, default=0.0, metavar="S", help="string clips together to this length")
     parser.add_argument("--agreement", type=int, default=SessionOptions().commit_agreement, help="of the commit rule")
     parser.add_argument("--hold-back", type=int, default=SessionOptions().commit_hold_back_ms, metavar="MS")
     parser.add_argument("--limit", type=int, help="only the first N clips")
@@ -195,11 +230,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a streaming final differed from offline."""
     args = _parse_args(arguments)
     clips = read_manifest(args.manifest, args.limit)
+    if args.join:
+        clips = joined(clips, args.join)
     options = SessionOptions(commit_agreement=args.agreement, commit_hold_back_ms=args.hold_back)
     scores = []
-    for window_s in args.window or [None]:
-        recognizer = Recognizer.load(args.model, window_s=window_s, attention=args.attention)
-        scores += [evaluate(recognizer, clips, ms, window_s, options) for ms in args.interval or [1000]]
+    for values in product(args.window or [None], args.dtype or ["float32"], args.context_limit or [0]):
+        window_s, dtype, limit_s = values
+        setting = Setting(window_s, dtype, limit_s or None)
+        recognizer = Recognizer.load(
+            args.model,
+            window_s=window_s,
+            attention=args.attention,
+            dtype=dtype,
+            context_limit_s=setting.context_limit_s,
+        )
+        scores += [evaluate(recognizer, clips, setting, ms, options) for ms in args.interval or [1000]]
     rows = [score.row() for score in scores]
     table = Table(title=f"{args.model}: streaming against offline, {len(clips)} clips")
     for name in rows[0]:

@@ -55,7 +55,8 @@ class Script:
         ids = self.said(heard_s, final=final)
 
         def allowed(tokens: Sequence[int]) -> Sequence[int]:
-            return (ids[len(tokens)] if len(tokens) < len(ids) else self.end_id,)
+            here = len(stream.frozen.tokens) + len(tokens)
+            return (ids[here] if here < len(ids) else self.end_id,)
 
         stream.allowed = allowed
 

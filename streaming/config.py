@@ -121,6 +121,9 @@ class EngineOptions:
     device: str = _option("auto", "cpu, cuda, cuda:N or auto")
     dtype: str = _option("auto", "float32, bfloat16, float16, int8 (CPU) or auto")
     window_s: int | None = _option(None, "encoder window in seconds, 1 to 8; None: the model's")
+    context_limit_s: int | None = _option(
+        None, "of longer utterances the decoder is given this much audio at most; None: all of it", low=8
+    )
     threads: int | None = _option(None, "processor cores for the model on a CPU; None: all", low=1)
     max_batch: int = _option(32, "streams stepped in one pass", low=1)
     max_inbox: int = _option(8192, "work items of one session waiting for the model thread, at most", low=16)

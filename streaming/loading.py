@@ -36,7 +36,13 @@ def load_engine(options: EngineOptions, metrics: Metrics) -> LoadedEngine:
     """
     device = choose_device(options.device)
     use_threads(options.threads)
-    recognizer = Recognizer.load(options.model, device=device, dtype=options.dtype, window_s=options.window_s)
+    recognizer = Recognizer.load(
+        options.model,
+        device=device,
+        dtype=options.dtype,
+        window_s=options.window_s,
+        context_limit_s=options.context_limit_s,
+    )
     logger.info("%s on %s in %s", recognizer.name, device, recognizer.numeric_mode)
     aligner = None
     if options.aligner is not None:
