@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .cached_attention import QueryBlock, attend_cached, query_blocks
 from .config import DecoderConfig
-from .kv_cache import KVCache
+from .kv_cache import Slots
 from .layers import Attend, DecoderLayer, RMSNorm
 from .rope_cache import RopeCache
 
@@ -37,7 +37,7 @@ class TextDecoder(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self._rope: RopeCache | None = None
 
-    def forward(self, x: Tensor, rows: Sequence[Row], cache: KVCache) -> Tensor:
+    def forward(self, x: Tensor, rows: Sequence[Row], cache: Slots) -> Tensor:
         """Extend each row's slot by its tokens: x `[sum(tokens), hidden]` packed -> normed states of the same shape.
 
         Raises ValueError when a row would pass the model's last position.
@@ -70,7 +70,7 @@ class TextDecoder(nn.Module):
         return self._rope
 
 
-def _cached_attention(layer: int, rows: Sequence[Row], plans: Sequence[Sequence[QueryBlock]], cache: KVCache) -> Attend:
+def _cached_attention(layer: int, rows: Sequence[Row], plans: Sequence[Sequence[QueryBlock]], cache: Slots) -> Attend:
     counts = [row.tokens for row in rows]
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .decoder import Row
-from .kv_cache import KVCache
+from .kv_cache import Slots
 from .network import Network
 from .repetition import find_loop
 from .vocabulary import Position, choose
@@ -101,32 +102,91 @@ class DecodeRow:
     def next_offer(self, accepted_all: bool) -> None:
         """Offer the rest of the previous hypothesis again where the new tokens have met it (prompt lookup)."""
         size = 2 * max(len(self.offer), LOOKUP_FIRST_OFFER) if accepted_all else LOOKUP_FIRST_OFFER
-        self.offer = ()
+        self.offer = self.rest_of_previous()[:size]
+
+    def rest_of_previous(self) -> Sequence[int]:
+        """What followed in the previous hypothesis where the new tokens have met it, within the limit; else nothing."""
         here = len(self.tokens)
         if here < LOOKUP_MATCH:
-            return
+            return ()
         tail = self.tokens[-LOOKUP_MATCH:]
         for shift in sorted(range(-LOOKUP_REACH, LOOKUP_REACH + 1), key=abs):
             place = here + shift
             if place >= LOOKUP_MATCH and list(self.previous[place - LOOKUP_MATCH : place]) == tail:
-                self.offer = self.previous[place : place + min(size, self.limit - here)]
-                return
+                return self.previous[place : place + self.limit - here]
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class RowInput:
+    """What is put behind a row's slot before it decodes: tokens, audio `[n, hidden]` each, tokens; not nothing."""
+
+    before: Sequence[int] = ()
+    audio: Sequence[Tensor] = ()
+    after: Sequence[int] = ()
+
+    @property
+    def audio_tokens(self) -> int:
+        return sum(piece.shape[0] for piece in self.audio)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.before) + self.audio_tokens + len(self.after)
+
+
+def embed_input(network: Network, given: RowInput) -> Tensor:
+    """Embeddings `[n, hidden]` of an input."""
+    embed = network.model.embed_tokens
+    before, after = (torch.tensor(ids, dtype=torch.long, device=network.device) for ids in (given.before, given.after))
+    return torch.cat((embed(before), *given.audio, embed(after)))
+
+
+def count_input(row: DecodeRow, given: RowInput) -> None:
+    """Count what a row's first pass computes."""
+    row.counters.prefilled += given.tokens + min(row.pinned, len(row.offer))
+    row.counters.offered += max(0, len(row.offer) - row.pinned)
+
+
+class Decoder(Protocol):
+    """Decodes every row to its end token, its limit or a loop, behind what its slot holds and its input.
+
+    Slots are left holding the input and part of the tokens; the caller cuts them back.
+    """
+
+    def decode(self, rows: Sequence[DecodeRow], inputs: Sequence[RowInput]) -> None: ...
+
+    def warm_up(self) -> None:
+        """Do what would delay the first rows."""
+
+
+class HostDecoder:
+    """Choices made on the host, a pass for each token: what a CPU wants."""
+
+    def __init__(self, network: Network, cache: Slots, end_ids: frozenset[int]) -> None:
+        self._network = network
+        self._cache = cache
+        self._end_ids = end_ids
+
+    def decode(self, rows: Sequence[DecodeRow], inputs: Sequence[RowInput]) -> None:
+        for row, given in zip(rows, inputs, strict=True):
+            count_input(row, given)
+        decode(self._network, self._cache, rows, [embed_input(self._network, each) for each in inputs], self._end_ids)
+
+    def warm_up(self) -> None:
+        pass
 
 
 def decode(
-    network: Network, cache: KVCache, rows: Sequence[DecodeRow], inputs: Sequence[Tensor], end_ids: frozenset[int]
+    network: Network, cache: Slots, rows: Sequence[DecodeRow], inputs: Sequence[Tensor], end_ids: frozenset[int]
 ) -> None:
     """Decode every row to its end token, its limit or a loop.
 
     `inputs` are the embeddings `[n, hidden]` (n >= 1) to put behind each row's slot first. Slots are left holding the
     input and part of the tokens; the caller cuts them back.
     """
-    for row, x in zip(rows, inputs, strict=True):
-        row.counters.prefilled += x.shape[0] + min(row.pinned, len(row.offer))
-        row.counters.offered += max(0, len(row.offer) - row.pinned)
     alive = [(row, x) for row, x in zip(rows, inputs, strict=True) if not row.done]
     while alive:
-        _run_pass(network, cache, [row for row, _ in alive], [x for _, x in alive], end_ids)
+        run_pass(network, cache, [row for row, _ in alive], [x for _, x in alive], end_ids)
         going = [row for row, _ in alive if not row.done]
         if not going:
             return
@@ -137,8 +197,8 @@ def decode(
             row.counters.offered += len(row.offer)
 
 
-def _run_pass(
-    network: Network, cache: KVCache, rows: Sequence[DecodeRow], inputs: Sequence[Tensor], end_ids: frozenset[int]
+def run_pass(
+    network: Network, cache: Slots, rows: Sequence[DecodeRow], inputs: Sequence[Tensor], end_ids: frozenset[int]
 ) -> None:
     """One packed pass over [input | offer] of each row; leaves in each slot the input and the accepted tokens."""
     offers = [list(row.offer) for row in rows]

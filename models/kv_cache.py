@@ -6,12 +6,41 @@ largest set of sequences that were open together. Knows nothing of tokens or of 
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from .config import DecoderConfig
 
 MIN_CAPACITY = 256  # tokens
+
+
+class Slots(Protocol):
+    """What the decoder asks of a cache, whoever keeps it; see `KVCache`."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def open_slots(self) -> int: ...
+
+    @property
+    def reserved_bytes(self) -> int: ...
+
+    def open(self) -> int: ...
+
+    def close(self, slot: int) -> None: ...
+
+    def length(self, slot: int) -> int: ...
+
+    def truncate(self, slot: int, length: int) -> None: ...
+
+    def reserve(self, slot: int, count: int) -> None: ...
+
+    def write(self, layer: int, slot: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def advance(self, slot: int, count: int) -> None: ...
 
 
 class KVCache:

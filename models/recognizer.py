@@ -16,28 +16,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .accelerator import make_pool, make_recorder, use_exact_float32
 from .checkpoint import resolve_source
 from .config import FRAMES_PER_SECOND, AttentionMode, EncoderConfig
 from .context_limit import ContextLimit
-from .decoding import Allowed, DecodeRow, decode
+from .decoding import Allowed, Decoder, DecodeRow, HostDecoder, RowInput
+from .device_decoding import DeviceDecoder
 from .encoder_stream import EncoderStreams
-from .kv_cache import KVCache
+from .kv_cache import KVCache, Slots
 from .languages import CODES, resolve
-from .long_audio import MAX_PIECE_S, SEARCH_S, join_texts, split_long
+from .long_audio import MAX_PIECE_S, SEARCH_S, batches, join, split_long
 from .mel import MIN_SAMPLES, SAMPLE_RATE, MelTransform, Samples, log_mel
 from .network import Network
 from .numeric import NumericMode, choose_mode
 from .packing import load_ready
 from .prompt import Prompt
+from .slot_pool import CacheFull, SlotPool
 from .stream import Hypothesis, StreamOptions, StreamState, Transcription
 from .tokenizer import Tokenizer
 
-__all__ = ["Hypothesis", "Recognizer", "StreamOptions", "StreamState", "Transcription"]
+__all__ = ["CacheFull", "Hypothesis", "Recognizer", "StreamOptions", "StreamState", "Transcription"]
 
 MAX_TOKENS_PER_SECOND = 16  # well above any speech (about 4 in English, 8 in Chinese, 12 in byte-coded scripts)
 MAX_TOKENS_BASE = 24  # language tag, and room for very short clips
-BATCH_S = 600.0  # audio transcribed in one batch by `transcribe`: bounds memory
-BATCH_PIECES = 32
 
 
 class Recognizer:
@@ -52,8 +53,10 @@ class Recognizer:
         mode: NumericMode | None = None,
         draft: bool = True,
         context_limit_s: int | None = None,
+        pool: SlotPool | None = None,
     ) -> None:
-        """`mode`: how the network computes; None takes that of its weights. `context_limit_s` as in `load`.
+        """`mode`: how the network computes; None takes that of its weights. `context_limit_s` as in `load`. `pool`:
+        slots made beforehand, as an accelerator wants them; None lets them grow.
 
         Raises ValueError for a forced aligner, or a limit that is too short.
         """
@@ -70,7 +73,9 @@ class Recognizer:
         self._limit = None if context_limit_s is None else ContextLimit(context_limit_s)
         self._transform = MelTransform.create(network.config.encoder.mel_bins, network.device)
         self._encoder = EncoderStreams(network.audio_tower, self._transform)
-        self._cache = KVCache(network.config.decoder, dtype=mode.cache, device=network.device)
+        self._pool = pool
+        self._cache: Slots = pool or KVCache(network.config.decoder, dtype=mode.cache, device=network.device)
+        self._decoder = self._make_decoder()
         self._streams: dict[int, StreamState] = {}
         self._next_id = 0
 
@@ -84,6 +89,7 @@ class Recognizer:
         window_s: int | None = None,
         attention: AttentionMode | None = None,
         context_limit_s: int | None = None,
+        memory: int | None = None,
         revision: str | None = None,
         offline: bool = False,
         progress: bool = True,
@@ -93,17 +99,37 @@ class Recognizer:
         `dtype` is a mode of `numeric`, `auto` or a torch type; `numeric_mode` tells what was taken. `window_s` (1..8)
         and `attention` override what the checkpoint declares. `context_limit_s` (8 or more) bounds the audio that the
         decoder is given in streaming, see `context_limit`; finals of longer utterances are then not those of offline.
-        Raises CheckpointError, ValueError for another argument.
+        `memory`: bytes that may be taken on an accelerator, None for what is free. Raises CheckpointError, ValueError
+        for another argument.
         """
+        if memory is not None and torch.device(device).type == "cpu":
+            raise ValueError("memory is for an accelerator: on a CPU, slots grow and shrink with the streams")
         folder = resolve_source(source, revision=revision, offline=offline, progress=progress)
         network, mode = load_ready(folder, device=device, dtype=dtype)
         network.audio_tower.config = _override(network.config.encoder, window_s, attention)
+        use_exact_float32(network.device)
+        pool = make_pool(network, mode.cache, memory) if network.device.type == "cuda" else None
         tokenizer = Tokenizer.load(folder)
-        return cls(network, tokenizer, name=str(source), mode=mode, context_limit_s=context_limit_s)
+        return cls(network, tokenizer, name=str(source), mode=mode, context_limit_s=context_limit_s, pool=pool)
+
+    def _make_decoder(self) -> Decoder:
+        network, ends = self.network, self.prompt.end_ids
+        if self._pool is None:
+            return HostDecoder(network, self._cache, ends)
+        return DeviceDecoder(network, self._pool, ends, recorder=make_recorder(network.device))
+
+    def warm_up(self) -> None:
+        """Do once what would delay the first streams, as recording graphs. Nothing on a CPU."""
+        self._decoder.warm_up()
 
     @property
     def open_streams(self) -> int:
         return len(self._streams)
+
+    @property
+    def slots(self) -> int | None:
+        """Streams that may be open together, long ones not counted; None: as many as memory holds."""
+        return None if self._pool is None else self._pool.slots
 
     @property
     def encoder_config(self) -> EncoderConfig:
@@ -118,7 +144,8 @@ class Recognizer:
     def open(self, options: StreamOptions | None = None, *, max_new_tokens: int | None = None) -> StreamState:
         """Begin an utterance.
 
-        Raises ValueError for an unknown language, a token limit below 1, or a context that does not fit the model.
+        Raises ValueError for an unknown language, a token limit below 1, or a context that does not fit the model;
+        CacheFull when all slots of an accelerator are taken.
         """
         if max_new_tokens is not None and max_new_tokens < 1:
             raise ValueError(f"max_new_tokens is {max_new_tokens}: expected at least 1")
@@ -230,7 +257,7 @@ class Recognizer:
             )
             for stream in streams
         ]
-        decode(self.network, self._cache, rows, inputs, self.prompt.end_ids)
+        self._decoder.decode(rows, inputs)
         for stream in streams:  # only now: a step that failed can be run again
             stream.prefilled = True
             stream.audio_lengths = [piece.shape[0] for piece in stream.audio.closed]
@@ -238,26 +265,27 @@ class Recognizer:
             self._cache.truncate(stream.slot, stream.kept_tokens)
         return rows
 
-    def _inputs(self, stream: StreamState) -> Tensor:
-        """Embeddings `[n, hidden]` of what the slot lacks: head and closed audio if new, open audio, suffix."""
-        audio, device = stream.audio, self.network.device
+    def _inputs(self, stream: StreamState) -> RowInput:
+        """What the slot lacks: head and closed audio if new, open audio, suffix."""
+        audio = stream.audio
         if audio.changed_from is not None:
             del stream.audio_lengths[audio.changed_from :]
         self._cache.truncate(stream.slot, stream.kept_tokens)
-        head = [] if stream.prefilled else stream.head
-        before = torch.tensor(head, dtype=torch.long, device=device)
-        after = torch.tensor(stream.suffix, dtype=torch.long, device=device)
-        embed = self.network.model.embed_tokens
         heard = [*audio.closed[len(stream.audio_lengths) :], *([] if audio.open is None else [audio.open])]
-        return torch.cat((embed(before), *heard, embed(after)))
+        return RowInput([] if stream.prefilled else stream.head, heard, stream.suffix)
 
     def _max_piece_s(self, context: str) -> int:
         """Longest audio whose tokens and text fit the model's positions, 1200 s at most."""
         config = self.encoder_config
         per_second = MAX_TOKENS_PER_SECOND + -(-config.chunk_tokens * FRAMES_PER_SECOND // config.chunk_frames)
         overhead = len(self.prompt.head(context)) + MAX_TOKENS_BASE + 64  # suffix, and the search around the cut
-        room = self.network.config.decoder.max_positions - overhead - SEARCH_S * per_second
+        longest = self.network.config.decoder.max_positions if self._pool is None else self._pool.longest
+        room = longest - overhead - SEARCH_S * per_second
         return max(1, min(MAX_PIECE_S, room // per_second))
+
+    def _free_tokens(self) -> int | None:
+        """Places of whole free slots; None where the cache grows."""
+        return None if self._pool is None else self._pool.free_slots * self._pool.slot_tokens
 
     def _token_limit(self, stream: StreamState) -> int:
         if stream.max_new_tokens is not None:
@@ -331,7 +359,7 @@ class Recognizer:
             for piece in split_long(samples, self._max_piece_s(context))
         ]
         finals: list[list[Hypothesis]] = [[] for _ in clips]
-        for batch in _batches(pieces):
+        for batch in batches(pieces, self._free_tokens()):
             opened: list[StreamState] = []
             try:
                 for _, samples in batch:
@@ -342,7 +370,7 @@ class Recognizer:
             finally:
                 for stream in opened:
                     self.close(stream)
-        return [_join(parts, samples.size) for parts, samples in zip(finals, clips, strict=True)]
+        return [join(parts, samples.size) for parts, samples in zip(finals, clips, strict=True)]
 
 
 def _override(config: EncoderConfig, window_s: int | None, attention: AttentionMode | None) -> EncoderConfig:
@@ -367,29 +395,3 @@ def _one_of(sequences: Sequence[Sequence[int]]) -> Allowed:
         return sorted({s[here] for s in fitting})
 
     return allowed
-
-
-def _batches(pieces: Sequence[tuple[int, Samples]]) -> list[list[tuple[int, Samples]]]:
-    batches: list[list[tuple[int, Samples]]] = []
-    seconds = 0.0
-    for piece in pieces:
-        length = piece[1].size / SAMPLE_RATE
-        if not batches or len(batches[-1]) == BATCH_PIECES or seconds + length > BATCH_S:
-            batches.append([])
-            seconds = 0.0
-        batches[-1].append(piece)
-        seconds += length
-    return batches
-
-
-def _join(parts: Sequence[Hypothesis], samples: int) -> Transcription:
-    languages = [part.language for part in parts if part.language]
-    distinct = [name for i, name in enumerate(languages) if not i or name != languages[i - 1]]
-    return Transcription(
-        text=join_texts(part.text for part in parts),
-        language=",".join(distinct) or None,
-        token_ids=tuple(token for part in parts for token in part.token_ids),
-        logprobs=tuple(value for part in parts for value in part.logprobs),
-        truncated=any(part.truncated for part in parts),
-        duration_s=samples / SAMPLE_RATE,
-    )

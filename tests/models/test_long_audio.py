@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from steno.models.long_audio import join_texts, quietest_cut, split_long
+from steno.models.long_audio import batches, join_texts, quietest_cut, split_long
 from steno.models.mel import SAMPLE_RATE
 
 
@@ -47,3 +47,11 @@ def test_short_audio_is_one_piece() -> None:
 )
 def test_words_keep_their_space(texts: list[str], joined: str) -> None:
     assert join_texts(texts) == joined
+
+
+def test_batches_keep_to_what_is_free() -> None:
+    pieces = [(index, np.zeros(30 * SAMPLE_RATE, np.float32)) for index in range(7)]
+    assert [len(batch) for batch in batches(pieces)] == [7]
+    assert [len(batch) for batch in batches(pieces, free_tokens=3000)] == [2, 2, 2, 1]
+    assert [len(batch) for batch in batches(pieces, free_tokens=1)] == [1] * 7
+    assert [piece for batch in batches(pieces, free_tokens=3000) for piece in batch] == pieces

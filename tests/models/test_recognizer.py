@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint(tmp_path_factory.mktemp("checkpoint"))
 
 
-def _recognizer(checkpoint: Path, mode: AttentionMode, seed: int, window_s: int = 2) -> Recognizer:
+def random_recognizer(checkpoint: Path, mode: AttentionMode, seed: int, window_s: int = 2) -> Recognizer:
     """Random weights strong enough that the text depends on the audio, with an end token that comes now and then."""
     recognizer = Recognizer.load(checkpoint, attention=mode, window_s=window_s)
     generator = torch.Generator().manual_seed(seed)
@@ -79,7 +79,7 @@ def _stream(recognizer: Recognizer, samples: Samples, generator: np.random.Gener
 
 def _check_final_equals_offline(checkpoint: Path, mode: AttentionMode, seed: int, longest_s: float) -> None:
     generator = np.random.default_rng(seed)
-    recognizer = _recognizer(checkpoint, mode, seed, window_s=int(generator.integers(1, 9)))
+    recognizer = random_recognizer(checkpoint, mode, seed, window_s=int(generator.integers(1, 9)))
     samples = _utterance(generator, longest_s)
     offline = recognizer.transcribe(samples)
     final, _ = _stream(recognizer, samples, generator)
@@ -104,7 +104,7 @@ def test_final_equals_offline_for_200_random_cuts(checkpoint: Path, mode: Attent
 @pytest.mark.parametrize("mode", MODES)
 def test_offline_through_the_stream_equals_the_plain_forward(checkpoint: Path, mode: AttentionMode) -> None:
     """`encode` runs the audio tower over the whole clip at once, without any of the incremental code."""
-    recognizer = _recognizer(checkpoint, mode, 5)
+    recognizer = random_recognizer(checkpoint, mode, 5)
     samples = SPEECH[: int(20.4562 * SAMPLE_RATE)]
     stream = recognizer.open()
     for cut in np.array_split(samples, 17):
@@ -120,7 +120,7 @@ def test_offline_through_the_stream_equals_the_plain_forward(checkpoint: Path, m
 @pytest.mark.parametrize("mode", MODES)
 def test_each_closed_window_is_encoded_once(checkpoint: Path, mode: AttentionMode) -> None:
     """A loud click in the first chunk fixes the floor, so that no window becomes dirty."""
-    recognizer = _recognizer(checkpoint, mode, 1)
+    recognizer = random_recognizer(checkpoint, mode, 1)
     samples = SPEECH[: 30 * SAMPLE_RATE] * np.float32(0.5)
     samples[1600:1700] = 1.0
     _, stream = _stream(recognizer, samples, np.random.default_rng(0))
@@ -137,7 +137,7 @@ def test_each_closed_window_is_encoded_once(checkpoint: Path, mode: AttentionMod
 
 @pytest.mark.parametrize("mode", MODES)
 def test_windows_that_a_late_loud_sound_touched_are_redone_and_counted(checkpoint: Path, mode: AttentionMode) -> None:
-    recognizer = _recognizer(checkpoint, mode, 1)
+    recognizer = random_recognizer(checkpoint, mode, 1)
     samples = SPEECH[: 10 * SAMPLE_RATE].copy()
     samples[: 6 * SAMPLE_RATE] *= 1e-3
     _, stream = _stream(recognizer, samples, np.random.default_rng(0))
@@ -146,7 +146,7 @@ def test_windows_that_a_late_loud_sound_touched_are_redone_and_counted(checkpoin
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_floor_that_rises_early_leaves_nothing_to_redo_at_the_end(checkpoint: Path, mode: AttentionMode) -> None:
-    recognizer = _recognizer(checkpoint, mode, 1)
+    recognizer = random_recognizer(checkpoint, mode, 1)
     samples = SPEECH[: 20 * SAMPLE_RATE] * np.float32(0.5)
     samples[: 2 * SAMPLE_RATE] *= 1e-3
     samples[int(3.2 * SAMPLE_RATE)] = 1.0
@@ -169,7 +169,7 @@ def test_a_floor_that_rises_early_leaves_nothing_to_redo_at_the_end(checkpoint: 
 def test_an_update_late_in_an_utterance_computes_no_more_than_its_open_end_and_its_text(
     checkpoint: Path, mode: AttentionMode
 ) -> None:
-    recognizer = _recognizer(checkpoint, mode, 3, window_s=8)
+    recognizer = random_recognizer(checkpoint, mode, 3, window_s=8)
     samples = SPEECH.copy()
     samples[1600:1700] = 1.0
     stream = recognizer.open()
@@ -195,7 +195,7 @@ def test_an_update_late_in_an_utterance_computes_no_more_than_its_open_end_and_i
 @pytest.mark.parametrize("mode", MODES)
 def test_streams_in_one_batch_give_what_each_gives_alone(checkpoint: Path, mode: AttentionMode) -> None:
     """Token ids are equal; log-probabilities within 1e-3, since a larger matrix product may sum in another order."""
-    recognizer = _recognizer(checkpoint, mode, 7)
+    recognizer = random_recognizer(checkpoint, mode, 7)
     generator = np.random.default_rng(7)
     clips = [_utterance(generator, 8) for _ in range(16)]
     alone = [recognizer.transcribe(clip) for clip in clips]
@@ -221,7 +221,7 @@ def test_streams_in_one_batch_give_what_each_gives_alone(checkpoint: Path, mode:
 def test_the_draft_check_changes_no_hypothesis(checkpoint: Path, mode: AttentionMode) -> None:
     accepted = 0
     for seed in range(4):
-        with_draft, without = (_recognizer(checkpoint, mode, seed) for _ in range(2))
+        with_draft, without = (random_recognizer(checkpoint, mode, seed) for _ in range(2))
         without._draft = False
         pairs = [(recognizer, recognizer.open()) for recognizer in (with_draft, without)]
         for start in range(0, 6 * SAMPLE_RATE, 8000):
@@ -248,7 +248,7 @@ def test_a_hypothesis_that_stays_is_confirmed_in_one_pass(checkpoint: Path) -> N
 
 def test_a_session_of_many_utterances_holds_no_more_than_one(checkpoint: Path) -> None:
     """An hour in utterances of 12 s, a part of them run: slots and buffers at the end are those after the first."""
-    recognizer = _recognizer(checkpoint, "window", 2)
+    recognizer = random_recognizer(checkpoint, "window", 2)
     samples = SPEECH[: 12 * SAMPLE_RATE]
     work = []
     for _ in range(12):
@@ -260,7 +260,7 @@ def test_a_session_of_many_utterances_holds_no_more_than_one(checkpoint: Path) -
 
 
 def test_a_step_that_failed_can_be_run_again(checkpoint: Path) -> None:
-    recognizer = _recognizer(checkpoint, "window", 9)
+    recognizer = random_recognizer(checkpoint, "window", 9)
     samples = SPEECH[: 7 * SAMPLE_RATE].copy()
     samples[: 3 * SAMPLE_RATE] *= 1e-3
     offline = recognizer.transcribe(samples)
@@ -292,7 +292,7 @@ def test_pinned_tokens_begin_every_later_hypothesis(checkpoint: Path) -> None:
 def _talkative(checkpoint: Path) -> Iterator[Recognizer]:
     """Recognizers whose first hypothesis on two seconds of speech has three tokens and more."""
     for seed in range(50):
-        recognizer = _recognizer(checkpoint, "window", seed)
+        recognizer = random_recognizer(checkpoint, "window", seed)
         result = recognizer.transcribe(SPEECH[: 2 * SAMPLE_RATE])
         if len(result.token_ids) > 3 and not result.truncated:
             yield recognizer
@@ -300,7 +300,7 @@ def _talkative(checkpoint: Path) -> Iterator[Recognizer]:
 
 def test_languages_restrict_how_the_answer_begins(checkpoint: Path) -> None:
     for seed in range(8):
-        recognizer = _recognizer(checkpoint, "window", seed)
+        recognizer = random_recognizer(checkpoint, "window", seed)
         allowed = recognizer.prompt.language_prefixes(["German", "French"])
         stream = recognizer.open(StreamOptions(languages=("de", "French")))
         recognizer.feed(stream, SPEECH[: 3 * SAMPLE_RATE])
@@ -316,7 +316,7 @@ def test_languages_restrict_how_the_answer_begins(checkpoint: Path) -> None:
 def test_samples_seen_are_those_that_the_text_is_told_from(
     checkpoint: Path, mode: AttentionMode, seen_ms: list[int]
 ) -> None:
-    recognizer = _recognizer(checkpoint, mode, 3)
+    recognizer = random_recognizer(checkpoint, mode, 3)
     stream = recognizer.open()
     seen = []
     for at in range(0, 4 * 9600, 9600):
@@ -328,7 +328,7 @@ def test_samples_seen_are_those_that_the_text_is_told_from(
 
 
 def test_before_half_a_second_there_is_no_hypothesis_and_no_work(checkpoint: Path) -> None:
-    recognizer = _recognizer(checkpoint, "window", 0)
+    recognizer = random_recognizer(checkpoint, "window", 0)
     stream = recognizer.open()
     recognizer.feed(stream, SPEECH[:7999])
     (hypothesis,) = recognizer.step([stream])
@@ -337,7 +337,7 @@ def test_before_half_a_second_there_is_no_hypothesis_and_no_work(checkpoint: Pat
 
 
 def test_an_utterance_without_samples_still_gets_its_final(checkpoint: Path) -> None:
-    recognizer = _recognizer(checkpoint, "rolling", 0)
+    recognizer = random_recognizer(checkpoint, "rolling", 0)
     stream = recognizer.open()
     recognizer.feed(stream, np.zeros(0, np.float32), final=True)
     (hypothesis,) = recognizer.step([stream])
@@ -345,7 +345,7 @@ def test_an_utterance_without_samples_still_gets_its_final(checkpoint: Path) -> 
 
 
 def test_the_token_limit_follows_the_audio_and_is_reported(checkpoint: Path) -> None:
-    recognizer = _recognizer(checkpoint, "window", 0)
+    recognizer = random_recognizer(checkpoint, "window", 0)
     limited = recognizer.transcribe(SPEECH[: 4 * SAMPLE_RATE], max_new_tokens=1)
     assert limited.truncated == (len(limited.token_ids) == 1)
     with torch.no_grad():  # a network that never ends, and never repeats itself either
@@ -358,7 +358,7 @@ def test_the_token_limit_follows_the_audio_and_is_reported(checkpoint: Path) -> 
 
 
 def test_recordings_longer_than_the_model_are_cut_not_truncated(checkpoint: Path) -> None:
-    recognizer = _recognizer(checkpoint, "window", 4)
+    recognizer = random_recognizer(checkpoint, "window", 4)
     pieces: list[int] = []
     feed = recognizer.feed
 
@@ -385,14 +385,14 @@ def test_recordings_longer_than_the_model_are_cut_not_truncated(checkpoint: Path
     ],
 )
 def test_bad_options_are_refused_by_name(checkpoint: Path, options: StreamOptions, message: str) -> None:
-    recognizer = _recognizer(checkpoint, "window", 0)
+    recognizer = random_recognizer(checkpoint, "window", 0)
     with pytest.raises(ValueError, match=message):
         recognizer.open(options)
     assert recognizer.open_streams == 0
 
 
 def test_misuse_of_a_stream_is_refused(checkpoint: Path) -> None:
-    recognizer = _recognizer(checkpoint, "window", 0)
+    recognizer = random_recognizer(checkpoint, "window", 0)
     stream = recognizer.open()
     with pytest.raises(ValueError, match="twice"):
         recognizer.step([stream, stream])

@@ -1,0 +1,294 @@
+"""Greedy decoding on an accelerator: all rows in shared passes, drafts judged and tokens fed back on the device.
+
+A round is: one packed pass over [input | offer] of the rows that have any, the longest confirmed prefix of each offer
+found on the device, then steps of `DecodeLanes` for every row that goes on, and one copy of all that was chosen. The
+host reads it as `decoding` does, token by token, so loops, limits and counters are the same; what a lane said beyond
+that is forgotten. Rows with pinned tokens or a restricted beginning take the host's passes until they are past them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .decode_lanes import DecodeLanes, RopeTable, best_tokens
+from .decoding import DecodeRow, RowInput, count_input, embed_input, run_pass
+from .graphs import GraphMismatch, Recorder, Replay, bucket, capture
+from .network import Network
+from .packed_attention import choose_attention
+from .packed_pass import NOTHING, Given, PackedPass, groups, pack
+from .slot_pool import SlotPool
+from .upload import upload
+
+logger = logging.getLogger(__name__)
+
+WIDTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # rows of a graph
+STEPS = 4  # of one graph
+LONG_REPLAYS = 4  # graphs in a row where a whole text is to come
+SCORED_ROWS = 512  # places scored at a time: 0.5 GB of scores
+OFFER_AGAIN = 8  # tokens of the previous hypothesis that are worth a pass of their own
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What a packed pass left on the device. Rows `[n]`, scored places `[s]`, all int64 but the log-probabilities."""
+
+    choices: Tensor  # [s]
+    logprobs: Tensor  # float32 [s]
+    tokens: Tensor  # [n]: the first that is not of the offer
+    lengths: Tensor  # [n]: of the slots, accepted tokens included
+    tokens_left: Tensor  # [n]
+
+
+class DeviceDecoder:
+    """Decodes rows of one slot pool. `recorder`: makes the graphs; None runs everything plainly (the eager twin)."""
+
+    def __init__(
+        self,
+        network: Network,
+        pool: SlotPool,
+        end_ids: frozenset[int],
+        *,
+        recorder: Recorder | None = None,
+        steps: int = STEPS,
+        widths: Sequence[int] = WIDTHS,
+    ) -> None:
+        self._network = network
+        self._pool = pool
+        self._end_ids = end_ids
+        self._recorder = recorder
+        self._steps = steps
+        self._widths = widths
+        self._attention = choose_attention(pool.keys(0))
+        self._rope = RopeTable(network, pool.longest + 1)
+        self._ends = torch.tensor(sorted(end_ids), device=network.device)
+        self._lanes: dict[tuple[int, int], tuple[DecodeLanes, Replay]] = {}
+        self.graphs = 0
+        """Graphs recorded so far."""
+
+    def warm_up(self) -> None:
+        """Record the graphs of every width for slots of common length. Others are recorded when first needed."""
+        if self._recorder is not None:
+            for width in reversed(self._widths):  # the widest first: the others fit into its memory
+                self._lanes_for(width, self._pool.slot_tokens)
+
+    def decode(self, rows: Sequence[DecodeRow], inputs: Sequence[RowInput]) -> None:
+        """Decode every row to its end token, its limit or a loop; as `decoding.decode` does, with the same results."""
+        for row, given in zip(rows, inputs, strict=True):
+            count_input(row, given)
+        alive = [(row, given) for row, given in zip(rows, inputs, strict=True) if not row.done]
+        going = self._past_restrictions([(row, given) for row, given in alive if _restricted(row)])
+        passes = [(row, given) for row, given in alive if not (row.done or row.tokens)]
+        refused: set[int] = set()  # rows whose second offer was of little use
+        while passes or going:
+            self._round(passes, going, refused)
+            everyone = [row for row in (*(row for row, _ in passes), *going) if not row.done]
+            offering = [row for row in everyone if self._offers_again(row, refused)]
+            passes = [(row, RowInput(before=(row.tokens[-1],))) for row in offering]
+            going = [row for row in everyone if not row.offer]
+
+    def _past_restrictions(self, alive: Sequence[Given]) -> list[DecodeRow]:
+        """Host passes until the rows may say anything; returns those that go on."""
+        waiting = [(row, embed_input(self._network, given)) for row, given in alive]
+        free: list[DecodeRow] = []
+        while waiting:
+            rows = [row for row, _ in waiting]
+            run_pass(self._network, self._pool, rows, [x for _, x in waiting], self._end_ids)
+            going = [row for row in rows if not row.done]
+            for row in going:
+                row.offer = row.offer if _restricted(row) else ()
+                row.counters.decoded += 1
+                row.counters.offered += len(row.offer)
+            free += [row for row in going if not _restricted(row)]
+            waiting = [
+                (row, embed_input(self._network, RowInput(before=(row.tokens[-1],))))
+                for row in going
+                if _restricted(row)
+            ]
+        return free
+
+    def _offers_again(self, row: DecodeRow, refused: set[int]) -> bool:
+        """Whether the new tokens have met the previous hypothesis, and enough of it is left; sets the row's offer."""
+        rest = row.rest_of_previous() if row.slot not in refused else ()
+        row.offer = rest if len(rest) >= OFFER_AGAIN else ()
+        row.counters.offered += len(row.offer)
+        return bool(row.offer)
+
+    def _round(self, passes: Sequence[Given], going: Sequence[DecodeRow], refused: set[int]) -> None:
+        everyone = [*(row for row, _ in passes), *going]
+        ahead = self._steps * self._replays(everyone)
+        rooms = [self._reserve(row, given.tokens + len(row.offer), ahead) for row, given in passes]
+        rooms += [self._reserve(row, 0, ahead) for row in going]
+        done = [self._pass(passes[part], rooms[part]) for part in groups(passes)]
+        seats = [torch.stack((each.tokens, each.lengths, each.tokens_left)) for each in done]
+        if going:
+            host = (
+                [row.tokens[-1] for row in going],
+                [self._pool.length(row.slot) for row in going],
+                [
+                    min(row.limit - len(row.tokens), room - self._pool.length(row.slot))
+                    for row, room in zip(going, rooms[len(passes) :], strict=True)
+                ],
+            )
+            seats.append(torch.stack(upload(host, self._network.device)))
+        said = self._say(everyone, torch.cat(seats, 1), ahead // self._steps)
+        self._read(passes, going, done, said, refused)
+
+    def _replays(self, rows: Sequence[DecodeRow]) -> int:
+        """Of the lanes' steps before the host reads on: many where no text is known yet, none where none may come."""
+        most = max(row.limit - len(row.tokens) for row in rows)
+        if most <= 1 and not any(row.tokens for row in rows):
+            return 0  # the pass itself says the only token
+        replays = 1 if any(row.previous for row in rows) else LONG_REPLAYS
+        return min(replays, -(-most // self._steps))
+
+    def _reserve(self, row: DecodeRow, tokens: int, ahead: int) -> int:
+        """Make room for a pass and the steps behind it; returns the length that the slot may reach."""
+        length = self._pool.length(row.slot)
+        most = self._network.config.decoder.max_positions - length
+        count = max(min(tokens + ahead, most), tokens, 1)
+        self._pool.reserve(row.slot, count)
+        return length + count
+
+    @torch.inference_mode()
+    def _pass(self, group: Sequence[Given], rooms: Sequence[int]) -> _Pass:
+        """One packed pass over [input | offer] of each row, and what of each offer it confirmed."""
+        network = self._network
+        packed = pack(group, rooms, self._pool, network.device)
+        x = network.model.embed_tokens(packed.ids).to(network.dtype)
+        if packed.audio:
+            x.index_copy_(0, packed.audio_at, torch.cat(list(packed.audio)).to(x.dtype))
+        states = self._states(x, packed).index_select(0, packed.scored_at)
+        best = [best_tokens(network, part) for part in states.split(SCORED_ROWS)]
+        choices, logprobs = torch.cat([ids for ids, _ in best]), torch.cat([values for _, values in best])
+        grid = choices[packed.columns]
+        accepted = (grid == packed.offers).long().cumprod(1).sum(1)
+        token = grid.gather(1, accepted[:, None])[:, 0]
+        lengths = packed.bases + accepted
+        left = torch.minimum(packed.limits - accepted - 1, packed.rooms - lengths).clamp(min=0)
+        ended = (token[:, None] == self._ends).any(1)
+        return _Pass(choices, logprobs, token, lengths, torch.where(ended, 0, left))
+
+    def _states(self, x: Tensor, packed: PackedPass) -> Tensor:
+        """Normed states of a packed pass; its keys and values are in the pool."""
+        cos, sin = self._rope.rows(packed.positions)
+        for index, layer in enumerate(self._network.model.layers):
+
+            def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
+                self._pool.put(index, packed.places, k, v)
+                return self._attention.rows(q, self._pool.keys(index), self._pool.values(index), packed.rows)
+
+            x = layer(x, cos, sin, attend)
+        states: Tensor = self._network.model.norm(x)
+        return states
+
+    @torch.inference_mode()
+    def _say(self, rows: Sequence[DecodeRow], seats: Tensor, replays: int) -> list[tuple[Tensor, Tensor]]:
+        """Steps of the lanes for all rows: for each group of lanes what was chosen and its log-probabilities,
+        `[steps, rows]`. `seats` int64 `[3, rows]`: tokens, lengths, tokens left.
+        """
+        said = []
+        most = self._widths[-1]
+        for first in range(0, len(rows) if replays else 0, most):
+            some = rows[first : first + most]
+            longest = max(self._pool.capacity(row.slot) for row in some)
+            lanes, replay = self._lanes_for(len(some), longest)
+            (starts,) = upload([[self._pool.start(row.slot) for row in some]], self._network.device)
+            tokens, lengths, left = seats[:, first : first + most]
+            lanes.seat(tokens, lengths, starts, left)
+            chosen, logprobs = [], []
+            for _ in range(replays):
+                replay()
+                chosen.append(lanes.chosen[:, : len(some)].clone())
+                logprobs.append(lanes.logprobs[:, : len(some)].clone())
+            said.append((torch.cat(chosen), torch.cat(logprobs)))
+        return said
+
+    def _lanes_for(self, rows: int, longest: int) -> tuple[DecodeLanes, Replay]:
+        width = bucket(rows, self._widths)
+        assert width is not None
+        size = self._pool.slot_tokens
+        while size < longest:
+            size *= 4
+        key = (width, min(size, self._pool.longest))
+        if key not in self._lanes:
+            lanes = DecodeLanes(
+                self._network, self._pool, self._rope, self._attention, sorted(self._end_ids),
+                width=width, longest=key[1], steps=self._steps,
+            )  # fmt: skip
+            self._lanes[key] = (lanes, self._recorded(lanes))
+        return self._lanes[key]
+
+    @torch.inference_mode()
+    def _recorded(self, lanes: DecodeLanes) -> Replay:
+        """The lanes' graph, checked on slots that nobody uses; their plain run where there is no graph to be had."""
+        if self._recorder is None:
+            return lanes.run
+        starts = self._pool.free_starts()[: lanes.width]
+        count = len(starts)
+        vocabulary = self._network.config.decoder.vocab_size
+        tokens = [index * 7919 % vocabulary for index in range(count)]
+        lanes.seat(*upload([tokens, [0] * count, starts, [self._steps] * count], self._network.device))
+        try:
+            replay = capture(lanes, self._recorder)
+        except GraphMismatch:
+            logger.exception("the decode graph of %d rows is not used", lanes.width)
+            return lanes.run
+        self.graphs += 1
+        return replay
+
+    def _read(
+        self,
+        passes: Sequence[Given],
+        going: Sequence[DecodeRow],
+        done: Sequence[_Pass],
+        said: Sequence[tuple[Tensor, Tensor]],
+        refused: set[int],
+    ) -> None:
+        """One copy to the host, and the rows read it as if it had come token by token."""
+        scored = sum(each.choices.numel() for each in done)
+        numbers = [*(each.choices for each in done), *(chosen.T.flatten() for chosen, _ in said)]
+        values = [*(each.logprobs for each in done), *(logprobs.T.flatten() for _, logprobs in said)]
+        both = torch.stack((torch.cat(numbers).double(), torch.cat(values).double())).cpu()  # ids are exact in a double
+        tokens: list[int] = both[0].long().tolist()
+        logprobs: list[float] = both[1].tolist()
+        at = 0
+        for row, given in passes:
+            count = len(row.offer) + 1
+            self._read_pass(row, given, tokens[at : at + count], logprobs[at : at + count], refused)
+            at += count
+        assert at == scored
+        steps = said[0][0].shape[0] if said else 0
+        for row in (*(row for row, _ in passes), *going):
+            for token, logprob in zip(tokens[at : at + steps], logprobs[at : at + steps], strict=True):
+                if row.done or token == NOTHING:
+                    break
+                self._pool.advance(row.slot, 1)
+                row.accept([token], [logprob], self._end_ids)
+                row.counters.decoded += 1
+            at += steps
+
+    def _read_pass(
+        self, row: DecodeRow, given: RowInput, tokens: Sequence[int], logprobs: list[float], refused: set[int]
+    ) -> None:
+        offer = row.offer
+        again = bool(row.tokens)
+        known = 0 if again else len(row.previous_logprobs)
+        for index, expected in enumerate(offer[:known]):
+            if tokens[index] == expected:
+                logprobs[index] = row.previous_logprobs[index]
+        accepted = row.accept(tokens, logprobs, self._end_ids)
+        row.counters.passes += 1
+        self._pool.advance(row.slot, given.tokens + min(accepted, len(offer)))
+        if again and accepted < self._steps:
+            refused.add(row.slot)
+        row.offer = ()
+
+
+def _restricted(row: DecodeRow) -> bool:
+    """Whether the row's next token is not simply the model's best."""
+    return len(row.tokens) < row.pinned or (row.allowed is not None and row.allowed(row.tokens) is not None)
