@@ -12,15 +12,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .bounded_parts import bounded_parts
 from .config import EncoderConfig
 from .layers import Attend, EncoderLayer
+from .packed_attention import flash, flash_fits
+from .upload import upload
 
 STEM_BATCH = {"cpu": 2}  # chunks per conv call by device: bounds memory, 6 MB of activations each at 480 channels
-STEM_BATCH_ELSEWHERE = 8
+STEM_BATCH_ELSEWHERE = 32
+WINDOW_TOKENS = 16_384  # run together on an accelerator
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:
@@ -96,6 +101,8 @@ class AudioEncoder(nn.Module):
 
     def encode_windows(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
         """Attention of independent windows: x `[sum(lengths), hidden]` packed -> `[sum(lengths), output]`."""
+        if flash_fits(x):
+            return self._encode_windows_flash(x, lengths)
 
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             parts = []
@@ -104,6 +111,28 @@ class AudioEncoder(nn.Module):
                 heads = (t[cut].unflatten(0, (count, length)).transpose(1, 2) for t in (q, k, v))
                 parts.append(F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(0, 1))
             return torch.cat(parts)
+
+        for layer in self.layers:
+            x = layer(x, attend)
+        return self.project(x)
+
+    def _encode_windows_flash(self, x: Tensor, lengths: Sequence[int]) -> Tensor:
+        """The same on an accelerator: one call for all windows of a layer; WINDOW_TOKENS at a time bound the memory."""
+        encoded = []
+        for part in bounded_parts(lengths, WINDOW_TOKENS):
+            some = lengths[part]
+            tokens, x = x[: sum(some)], x[sum(some) :]
+            (ends,) = upload([np.cumsum([0, *some])], x.device)
+            encoded.append(self.run_windows(tokens, ends.int(), max(some)))
+        return torch.cat(encoded)
+
+    def run_windows(self, x: Tensor, ends: Tensor, longest: int) -> Tensor:
+        """Half-precision windows on CUDA: x `[t, hidden]`, `ends` int32 `[windows + 1]` (0 and their ends; windows may
+        be empty) -> `[t, output]`.
+        """
+
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return flash(q, k, v, ends, ends, longest, longest, causal=False)
 
         for layer in self.layers:
             x = layer(x, attend)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .bounded_parts import bounded_parts
 from .decoding import DecodeRow, RowInput
 from .packed_attention import PackedRows
 from .slot_pool import SlotPool
@@ -93,16 +94,8 @@ def pack(group: Sequence[Given], rooms: Sequence[int], pool: SlotPool, device: t
 
 
 def groups(passes: Sequence[Given]) -> Iterator[slice]:
-    """Parts of `passes` for one pass each: in order, PASS_TOKENS at most together, one row at least."""
-    first, tokens = 0, 0
-    for index, (row, given) in enumerate(passes):
-        count = given.tokens + len(row.offer)
-        if index > first and tokens + count > PASS_TOKENS:
-            yield slice(first, index)
-            first, tokens = index, 0
-        tokens += count
-    if first < len(passes):
-        yield slice(first, len(passes))
+    """Parts of `passes` for one pass each: PASS_TOKENS at most together, one row at least."""
+    return bounded_parts([given.tokens + len(row.offer) for row, given in passes], PASS_TOKENS)
 
 
 def _offers(rows: Sequence[DecodeRow]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

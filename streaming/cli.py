@@ -80,6 +80,7 @@ class OfflineOptions:
     device: str = _as_in(EngineOptions, "device", EngineOptions().device)
     dtype: str = _as_in(EngineOptions, "dtype", EngineOptions().dtype)
     window_s: int | None = _as_in(EngineOptions, "window_s")
+    memory: str | None = _as_in(EngineOptions, "memory")
     language: str | None = _as_in(SessionOptions, "language")
     context: str = _as_in(SessionOptions, "context", "")
 
@@ -215,7 +216,11 @@ def transcribe(
         except ModuleNotFoundError as error:
             _fail_without(error)
         recognizer = load_recognizer(
-            options.model, device=options.device, dtype=options.dtype, window_s=options.window_s
+            options.model,
+            device=options.device,
+            dtype=options.dtype,
+            window_s=options.window_s,
+            memory=options.memory,
         )
         failed = transcribe_files(
             recognizer, files, language=options.language, context=options.context, as_json=output is OutputFormat.JSON

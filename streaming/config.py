@@ -124,8 +124,14 @@ class EngineOptions:
     context_limit_s: int | None = _option(
         None, "of longer utterances the decoder is given this much audio at most; None: all of it", low=8
     )
+    memory: str | None = _option(None, "memory to take on an accelerator in all, as 8GiB; None: what is free")
     threads: int | None = _option(None, "processor cores for the model on a CPU; None: all", low=1)
-    max_batch: int = _option(32, "streams stepped in one pass", low=1)
+    max_batch: int | None = _option(
+        None, "streams stepped in one pass; None: 32 on a CPU, 128 on an accelerator", low=1
+    )
+    step_budget_ms: int | None = _option(
+        None, "how long one step over updates should take at most; None: 250 on a CPU, 100 on an accelerator", low=10
+    )
     max_inbox: int = _option(8192, "work items of one session waiting for the model thread, at most", low=16)
     max_interval_ms: int = _option(4000, "under load, partials are spaced up to this far apart", low=100)
     warm_up: bool = _option(True, "run the model once before the first client")

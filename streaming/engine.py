@@ -24,7 +24,7 @@ from steno.models.recognizer import Hypothesis, StreamOptions
 from .config import EngineOptions
 from .engine_door import Deliver, EngineFull, EngineSession, EngineStopped
 from .metrics import Metrics
-from .pace import Pace
+from .pace import FACTORS, Pace, PaceRule
 from .scheduler import Scheduler
 from .stepper import RecognizerLike, StepFailed, Stepper
 from .word_timing import AlignerLike, WordTiming
@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 MAX_FINAL_STEPS = 64
 """A final that is not ready after this many steps counts as failed: no stream may keep the thread for ever."""
+
+DEFAULT_BATCH = 32
+"""Streams of one pass where the options say nothing: what a CPU takes."""
 
 S = TypeVar("S")
 
@@ -114,9 +117,10 @@ class Engine(Generic[S]):
         self._timing = WordTiming(aligner, metrics)
         self._stepper: Stepper[_StreamKey, S] = Stepper(recognizer)
         self._scheduler: Scheduler[_StreamKey] = Scheduler(
-            max_batch=options.max_batch, max_interval_s=options.max_interval_ms / 1000
+            max_batch=options.max_batch or DEFAULT_BATCH, max_interval_s=options.max_interval_ms / 1000
         )
-        self._pace = Pace()
+        rule = PaceRule() if options.step_budget_ms is None else PaceRule(step_s=options.step_budget_ms / 1000)
+        self._pace = Pace(rule)
         self._open: dict[_StreamKey, _Open] = {}
         self._members: dict[int, _Member] = {}
         self._numbers = itertools.count()
@@ -140,6 +144,14 @@ class Engine(Generic[S]):
     def busy_s(self) -> float:
         began = self._step_began
         return 0.0 if began is None else self._clock() - began
+
+    def refusal(self) -> str | None:
+        slots = self._recognizer.slots
+        if slots is not None and max(len(self._members), len(self._open)) >= slots:
+            return f"all {slots} slots of the model are in use"
+        if self._pace.overloaded(self._clock()):
+            return f"the model is busy, though updates are {FACTORS[-1]:g} times as far apart as was asked for"
+        return None
 
     def start(self) -> None:
         """Start the thread; it warms the model up first (see `wait_ready`)."""
@@ -192,7 +204,7 @@ class Engine(Generic[S]):
         self._take_inbox()
         now = self._clock()
         self._spread_load(now)
-        batch = self._scheduler.next_batch(now, self._pace.room)
+        batch = self._scheduler.next_batch(now, self._pace.room, self._pace.bulk_room)
         if batch:
             self._step(batch, now)
         due = self._scheduler.next_due()
@@ -200,6 +212,7 @@ class Engine(Generic[S]):
 
     def warm_up(self) -> None:
         """Recognise a short noise, so that no user pays for first-time work; raises what the model raises."""
+        self._recognizer.warm_up()
         rng = np.random.default_rng(0)
         noise = (rng.standard_normal(2 * SAMPLE_RATE) * 0.01).astype(np.float32)
         stream = self._recognizer.open(StreamOptions())
@@ -320,7 +333,9 @@ class Engine(Generic[S]):
         self._step_began = None
         ended = self._clock()
         updates_only = not any(key in self._stepper and self._stepper.finished(key) for key in batch)
-        if not bulk:  # files fill what live sessions leave: that is no load to give way to
+        if bulk:  # files fill what live sessions leave: that is no load to give way to
+            self._pace.ran_bulk(started, ended, len(batch))
+        else:
             self._pace.ran(started, ended, len(batch) if updates_only else 0)
         self._metrics.batch.observe(len(batch))
         self._metrics.step_seconds.observe(ended - started)

@@ -45,5 +45,8 @@ class EngineLike(Protocol):
     def busy_s(self) -> float:
         """For how long the present step has been running; 0 between steps."""
 
+    def refusal(self) -> str | None:
+        """Why a new session would be served badly or not at all at present; None: it is welcome."""
+
     def connect(self, deliver: Deliver, *, bulk: bool = False) -> EngineSession:
         """Join; `deliver` is called on the engine's thread and must not block or raise."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from steno.client.audio import AudioFileError, Samples, read_audio
-from steno.models.device import choose_device
+from steno.models.device import choose_device, parse_bytes
 from steno.models.recognizer import Recognizer, Transcription
 
 
@@ -23,9 +23,12 @@ class OfflineRecognizer(Protocol):
     def transcribe(self, samples: Samples, *, language: str | None = None, context: str = "") -> Transcription: ...
 
 
-def load_recognizer(model: str, *, device: str, dtype: str, window_s: int | None) -> Recognizer:
-    """Raises ValueError for a device, a number type or a model that is not there."""
-    return Recognizer.load(model, device=choose_device(device), dtype=dtype, window_s=window_s)
+def load_recognizer(
+    model: str, *, device: str, dtype: str, window_s: int | None, memory: str | None = None
+) -> Recognizer:
+    """Raises ValueError for a device, a number type or a model that is not there, and for a memory that is no size."""
+    cap = None if memory is None else parse_bytes(memory)
+    return Recognizer.load(model, device=choose_device(device), dtype=dtype, window_s=window_s, memory=cap)
 
 
 def transcribe_files(

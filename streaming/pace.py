@@ -38,6 +38,8 @@ class Pace:
         self._changed: float | None = None
         self._steps: deque[tuple[float, float]] = deque()
         self._stream_s: float | None = None
+        self._bulk_s: float | None = None
+        self._ended: float | None = None
 
     def ran(self, started: float, ended: float, updates: int) -> None:
         """Count one step of the model, from `started` to `ended` (seconds); `updates`: its streams, 0 where some of
@@ -46,10 +48,13 @@ class Pace:
         if self._changed is None:
             self._changed = started
         self._steps.append((started, ended))
+        self._ended = ended
         if updates:
-            stream_s = (ended - started) / updates
-            last = stream_s if self._stream_s is None else self._stream_s
-            self._stream_s = last + _SMOOTHING * (stream_s - last)
+            self._stream_s = _smoothed(self._stream_s, (ended - started) / updates)
+
+    def ran_bulk(self, started: float, ended: float, streams: int) -> None:
+        """Count one step over `streams` of bulk work: no load to give way to, but it says what such work costs."""
+        self._bulk_s = _smoothed(self._bulk_s, (ended - started) / streams)
 
     @property
     def room(self) -> int:
@@ -57,6 +62,16 @@ class Pace:
         if not self._stream_s:
             return _UNMEASURED_ROOM
         return max(1, int(self._rule.step_s / self._stream_s))
+
+    @property
+    def bulk_room(self) -> int:
+        """How many streams of bulk work fit into one step; at least 1."""
+        return max(1, int(self._rule.step_s / self._bulk_s)) if self._bulk_s else 1
+
+    def overloaded(self, now: float) -> bool:
+        """Whether the model was busy lately although updates are as far apart as they get. For any thread."""
+        ended = self._ended
+        return self._rung == len(FACTORS) - 1 and ended is not None and now - ended < self._rule.window_s
 
     def busy_share(self, now: float) -> float:
         """Share of the last window in which the model ran: 0 to 1."""
@@ -82,3 +97,7 @@ class Pace:
 
     def _share_below(self, share: float) -> float:
         return share * FACTORS[self._rung] / FACTORS[self._rung - 1]
+
+
+def _smoothed(last: float | None, value: float) -> float:
+    return value if last is None else last + _SMOOTHING * (value - last)

@@ -8,8 +8,8 @@ The rules, in the order in which they decide:
 1. A live final goes first, oldest first. Partials past their deadline ride along in what is left of the batch, so
    that a steady run of finals (many sessions) cannot starve them.
 2. Without a live final, every partial that is due goes, earliest deadline first.
-3. Bulk work (a file somebody uploaded), updates and finals alike, goes when nothing live is due, or when it has waited
-   `bulk_patience_s`: then it takes one turn, by itself, and never two in a row while live work is due.
+3. Bulk work (files that somebody uploaded), updates and finals alike, goes when nothing live is due, or when it has
+   waited `bulk_patience_s`: then it takes one turn, by itself, and never two in a row while live work is due.
 
 An update is asked for many times and owed once: asking again while one is pending changes nothing.
 """
@@ -103,12 +103,12 @@ class Scheduler(Generic[Key]):
         """The interval that a session which wants `interval_s` gets at present."""
         return max(interval_s, min(interval_s * self.factor, self._max_interval_s))
 
-    def next_batch(self, now: float, max_updates: int | None = None) -> list[Key]:
+    def next_batch(self, now: float, max_updates: int | None = None, max_bulk: int = 1) -> list[Key]:
         """Take what must run now, most urgent first; empty when nothing is due.
 
-        `max_updates` (1 or more) bounds the updates in it, not the finals.
+        `max_updates` (1 or more) bounds the updates in it, not the finals; `max_bulk` a batch of bulk work.
         """
-        batch = self._choose(now, max_updates)[: self._max_batch]
+        batch = self._choose(now, max_updates, max_bulk)[: self._max_batch]
         for key in batch:
             ticket = self._tickets[key]
             ticket.update_asked = ticket.final_asked = None
@@ -132,7 +132,7 @@ class Scheduler(Generic[Key]):
         spacing = ticket.interval_s * _SPACING if self.factor == 1.0 else self.stretched(ticket.interval_s)
         return max(ticket.update_asked, ticket.stepped + spacing)
 
-    def _choose(self, now: float, max_updates: int | None) -> list[Key]:
+    def _choose(self, now: float, max_updates: int | None, max_bulk: int) -> list[Key]:
         finals: list[tuple[float, Key]] = []
         bulk: list[tuple[float, Key]] = []
         updates: list[tuple[float, Key]] = []
@@ -147,7 +147,7 @@ class Scheduler(Generic[Key]):
                 updates.append((deadline, key))
         if bulk and self._bulk_may_go(min(asked for asked, _ in bulk), now, live=bool(finals or updates)):
             self._bulk_went_last = True
-            return [min(bulk, key=_instant)[1]]
+            return [key for _, key in sorted(bulk, key=_instant)[:max_bulk]]
         self._bulk_went_last = False
         if finals:
             updates = [(deadline, key) for deadline, key in updates if deadline <= now]

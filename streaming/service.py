@@ -85,7 +85,7 @@ def make_service(
         server_options=server_options,
         session_options=session_options,
         metrics=metrics,
-        admission=Admission(server_options.max_sessions, metrics),
+        admission=Admission(server_options.max_sessions, metrics, engine.refusal),
         keys=KeyRing(keys),
         waiting=WaitingRoom(server_options.resume_ttl_s, server_options.max_detached, metrics),
     )

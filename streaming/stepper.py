@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from steno.models.recognizer import Hypothesis, StreamOptions
+from steno.models.recognizer import CacheFull, Hypothesis, StreamOptions
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +31,13 @@ _NOTHING: Samples = np.empty(0, np.float32)
 
 
 class RecognizerLike(Protocol[S]):
-    """What the engine asks of a recognizer; `S` is its own state of one stream."""
+    """What the engine asks of a recognizer; `S` is its own state of one stream. `slots`: streams that fit, None for any
+    number; `open` and `step` may raise CacheFull.
+    """
 
+    @property
+    def slots(self) -> int | None: ...
+    def warm_up(self) -> None: ...
     def open(self, options: StreamOptions) -> S: ...
     def feed(self, stream: S, samples: Samples, *, final: bool = False) -> None: ...
     def step(self, streams: Sequence[S]) -> list[Hypothesis]: ...
@@ -160,6 +165,10 @@ class Stepper(Generic[Key, S]):
         """The border to the model: whatever it raises costs streams, never the thread."""
         try:
             return call()
+        except CacheFull as error:
+            self.failures += 1
+            logger.warning("%s failed: %s", what, error)
+            return StepFailed(str(error))
         except Exception as error:
             self.failures += 1
             logger.exception("%s failed", what)

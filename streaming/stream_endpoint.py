@@ -35,7 +35,7 @@ async def stream_endpoint(websocket: WebSocket, service: Service) -> None:
         if not service.admits(websocket.headers, websocket.query_params, offered):
             service.metrics.sessions_refused.labels("key").inc()
             raise ProtocolError(ErrorCode.UNAUTHORIZED, "an API key is needed, or the one given is not known")
-        with service.admission.session("stream"):
+        with service.admission.session("stream", new=False):
             await _serve(websocket, service, session_id)
     except ProtocolError as error:
         await refuse(websocket, service, error)
@@ -63,6 +63,7 @@ async def _serve(websocket: WebSocket, service: Service, session_id: str) -> Non
     first = await _first_event(websocket, service)
     start = _resuming(first)
     if start is None:
+        service.admission.check_engine()
         token = service.waiting.new_token()
         live = _new_session(service, session_id, token)
     else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from steno.models.recognizer import Hypothesis, StreamOptions
+from steno.models.recognizer import CacheFull, Hypothesis, StreamOptions
 
 WORD_SAMPLES = 1600
 """The fake hears one word in each 100 ms that is not silent."""
@@ -62,12 +62,19 @@ class FakeRecognizer:
     """A recognizer that satisfies the engine's protocol.
 
     `steps` records the stream ids of every step; `before_step` runs inside each step, before it answers (tests let
-    virtual time pass there, or block on an event); `steps_to_final` makes finals take several steps.
+    virtual time pass there, or block on an event); `steps_to_final` makes finals take several steps; more than `slots`
+    streams are refused.
     """
 
     def __init__(
-        self, *, before_step: Callable[[Sequence[FakeStream]], None] | None = None, steps_to_final: int = 1
+        self,
+        *,
+        before_step: Callable[[Sequence[FakeStream]], None] | None = None,
+        steps_to_final: int = 1,
+        slots: int | None = None,
     ) -> None:
+        self.slots = slots
+        self.warmed_up = False
         self.name = "fake"
         self.languages: tuple[str, ...] = ("English", "French", "German")
         self.steps: list[list[int]] = []
@@ -77,7 +84,12 @@ class FakeRecognizer:
         self._final_steps: dict[int, int] = {}
         self._opened = 0
 
+    def warm_up(self) -> None:
+        self.warmed_up = True
+
     def open(self, options: StreamOptions = StreamOptions()) -> FakeStream:  # noqa: B008 - frozen
+        if self.slots is not None and len(self.open_streams) >= self.slots:
+            raise CacheFull(f"all {self.slots} slots of the device's memory are in use")
         if options.language is not None and options.language not in self.languages:
             raise ValueError(f"language is {options.language!r}, expected one of {self.languages}")
         stream = FakeStream(self._opened, options)

@@ -82,9 +82,13 @@ async def live_server(
     engine: EngineOptions = EngineOptions(warm_up=False),  # noqa: B008 - frozen
     send_buffer_bytes: int | None = None,
     aligner: FakeAligner | None = None,
+    slots: int | None = None,
 ) -> AsyncIterator[Live]:
-    """Serve on a free port until the block ends. `send_buffer_bytes`: the kernel's, of each accepted socket."""
-    recognizer = FakeRecognizer(before_step=before_step)
+    """Serve on a free port until the block ends. `send_buffer_bytes`: the kernel's, of each accepted socket.
+
+    `slots`: of the recognizer.
+    """
+    recognizer = FakeRecognizer(before_step=before_step, slots=slots)
     metrics = Metrics()
     model = Engine(recognizer, engine, metrics, aligner=aligner)
     service = make_service(

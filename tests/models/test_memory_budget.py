@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from steno.models.memory_budget import CONTEXT, WORKING, cache_bytes, parse_bytes
+from steno.models.device import parse_bytes
+from steno.models.memory_budget import CONTEXT, WORKING, cache_bytes
 
 GIB = 2**30
 

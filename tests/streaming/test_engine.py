@@ -40,10 +40,11 @@ class House:
     stream_cost_s: float = 0.0
     options: EngineOptions = field(default_factory=EngineOptions)
     steps_to_final: int = 1
+    slots: int | None = None
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
-        self.recognizer = FakeRecognizer(before_step=self._cost, steps_to_final=self.steps_to_final)
+        self.recognizer = FakeRecognizer(before_step=self._cost, steps_to_final=self.steps_to_final, slots=self.slots)
         self.metrics = Metrics()
         self.engine = Engine(self.recognizer, self.options, self.metrics, clock=self.clock)
 
@@ -368,6 +369,59 @@ def test_uploaded_files_are_no_load_to_give_way_to() -> None:
     house.engine.turn()
     assert not [each for each in live.results if isinstance(each, LoadChanged)]
     assert house.value("steno_interval_factor") in (0, 1)
+
+
+def test_uploaded_files_share_a_step_that_has_room_and_live_sessions_go_before() -> None:
+    house = House(step_cost_s=0.01)
+    files, live = house.join(bulk=True), house.join()
+    files.say(tone(0.1, 1.0), segment=0, update=False, finish=True)
+    house.settle()  # the first one measures
+    for number in range(1, 9):
+        files.say(tone(0.1, 1.0), segment=number, update=False, finish=True)
+    live.say(tone(0.2, 0.1), finish=True)
+    house.engine.turn()
+    assert live.texts == [(0, "w200", True)]
+    house.settle()
+    assert [len(step) for step in house.recognizer.steps] == [1, 1, 8]
+
+
+def test_a_session_more_than_there_are_slots_would_be_refused() -> None:
+    house = House(slots=2)
+    first = house.join()
+    assert house.engine.refusal() is None
+    second = house.join()
+    assert house.engine.refusal() == "all 2 slots of the model are in use"
+    second.door.disconnect()
+    assert house.engine.refusal() is None
+    first.say(tone(0.1, 0.1), segment=0)
+    first.say(tone(0.1, 0.1), segment=1)
+    first.say(tone(0.1, 0.1), segment=2)
+    house.settle()
+    assert "all 2 slots" in str(house.engine.refusal())  # its utterances hold both
+    assert [each for each in first.results if isinstance(each, StreamFailed)] == [
+        StreamFailed(2, "all 2 slots of the device's memory are in use")
+    ]
+
+
+def test_an_engine_that_cannot_keep_up_takes_nobody_more() -> None:
+    house = House(stream_cost_s=0.5)
+    talkers = [house.join() for _ in range(4)]
+    for number, talker in enumerate(talkers):
+        talker.say(tone(0.1 + number / 10, 0.1))
+    while house.engine.refusal() is None:
+        for talker in talkers:
+            talker.door.submit([FeedAudio(0, tone(0.1, 0.01)), Update(0, 100)])
+        house.clock.advance(house.engine.turn() or 0.01)
+        assert house.clock.now < 2000, "it never refuses"
+    assert "8 times as far apart" in str(house.engine.refusal())
+    house.clock.advance(10)
+    assert house.engine.refusal() is None
+
+
+def test_the_recognizer_is_warmed_up_before_the_engine_is_ready() -> None:
+    house = House()
+    house.engine.warm_up()
+    assert house.recognizer.warmed_up
 
 
 def test_audio_and_waits_are_counted() -> None:

@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
+from steno.models.recognizer import Recognizer
+from steno.models.slot_pool import SlotPool
 from steno.streaming.config import EngineOptions
-from steno.streaming.loading import load_engine
+from steno.streaming.loading import load_engine, paced_for
 from steno.streaming.metrics import Metrics
 from steno.streaming.work import FeedAudio, Finish, HypothesisReady, OpenStream, Result
 from tests.tiny import ALIGNER, tiny_checkpoint
@@ -58,6 +61,20 @@ def test_without_an_aligner_there_are_no_words(recognizer: str) -> None:
     (result,) = finals(options(recognizer))
     assert isinstance(result, HypothesisReady)
     assert result.words is None
+
+
+def test_memory_is_checked_before_a_model_is_loaded() -> None:
+    with pytest.raises(ValueError, match="memory is '8', expected a number and a unit"):
+        load_engine(EngineOptions(model="./nowhere", memory="8"), Metrics())
+
+
+def test_an_accelerator_takes_larger_batches_in_less_time(recognizer: str) -> None:
+    loaded = Recognizer.load(recognizer)
+    assert paced_for(EngineOptions(), loaded) == EngineOptions()
+    pool = SlotPool(loaded.network.config.decoder, 4, dtype=torch.float32, device="cpu")
+    slotted = Recognizer(loaded.network, loaded.tokenizer, name="slotted", pool=pool)
+    assert paced_for(EngineOptions(), slotted) == EngineOptions(max_batch=128, step_budget_ms=100)
+    assert paced_for(EngineOptions(max_batch=7), slotted).max_batch == 7
 
 
 def test_models_in_the_wrong_place_are_named(recognizer: str, aligner: str) -> None:

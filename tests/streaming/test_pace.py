@@ -75,3 +75,24 @@ def test_finals_say_nothing_of_what_an_update_costs() -> None:
     pace = Pace()
     pace.ran(0.0, 9.0, 0)
     assert pace.room == 4
+
+
+def test_bulk_work_has_a_budget_of_its_own() -> None:
+    pace = Pace(PaceRule(step_s=0.25))
+    assert pace.bulk_room == 1, "before anything was measured"
+    pace.ran_bulk(0.0, 0.1, 1)
+    assert pace.bulk_room == 2
+    for _ in range(20):
+        pace.ran_bulk(0.0, 0.1, 8)
+    assert pace.bulk_room > 15
+    assert pace.room == 4
+    assert pace.busy_share(0.1) == 0.0
+
+
+def test_it_is_overloaded_only_while_the_widest_spacing_does_not_help() -> None:
+    pace = Pace(PaceRule(window_s=2.0))
+    run(pace, 0.0, 10.0, busy=1.0)
+    assert not pace.overloaded(10.0)
+    run(pace, 10.0, 60.0, busy=1.0)
+    assert pace.overloaded(70.0)
+    assert not pace.overloaded(72.5), "nothing has run for a while"

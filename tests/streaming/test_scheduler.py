@@ -187,3 +187,13 @@ def test_misuse_is_refused() -> None:
     scheduler = make("a")
     with pytest.raises(ValueError, match="already scheduled"):
         scheduler.add("a")
+
+
+def test_bulk_work_shares_a_turn_where_it_may() -> None:
+    scheduler = make("f1", "f2", "f3", "live", bulk=("f1", "f2", "f3"))
+    for instant, key in enumerate(("f2", "f1", "f3")):
+        scheduler.ask_final(key, instant)
+    assert scheduler.next_batch(3.0, max_bulk=2) == ["f2", "f1"]
+    scheduler.ask_update("live", 3.0, 0.5)
+    assert scheduler.next_batch(3.0, max_bulk=2) == ["live"], "live before offline"
+    assert scheduler.next_batch(3.1, max_bulk=2) == ["f3"]

@@ -356,6 +356,34 @@ async def test_a_full_server_says_so() -> None:
 
 
 @in_loop
+async def test_a_session_more_than_the_model_has_slots_is_told_so() -> None:
+    async with live_server(slots=1) as live:
+        async with live.connect() as one:
+            await say(one, "start", **PUSH_TO_TALK)
+            await hear(one)
+            async with live.connect() as second:
+                await say(second, "start")
+                heard = await hear_out(second)
+                assert (heard.error, heard.code) == ("full", 1013)
+                assert "all 1 slots" in heard.of("error")[0]["message"]
+        await live.quiet()
+        assert (await dictate(live, 0.1)).code == 1000
+
+
+@in_loop
+async def test_a_session_that_holds_the_last_slot_may_come_back() -> None:
+    async with live_server(server=ServerOptions(resume_ttl_s=30), slots=1) as live:
+        async with live.connect() as first:
+            await say(first, "start", **PUSH_TO_TALK)
+            ready = await hear(first)
+            first.transport.abort()
+        async with live.connect() as second:
+            await say(second, "start", **PUSH_TO_TALK, resume=ready["resume"])
+            await say(second, "stop")
+            assert (await hear_out(second)).code == 1000
+
+
+@in_loop
 async def test_a_full_engine_says_so() -> None:
     gate = Gate()
     async with live_server(before_step=gate, engine=EngineOptions(warm_up=False, max_inbox=16)) as live:
