@@ -230,12 +230,11 @@ def _positions(row: DecodeRow) -> list[Position]:
     for index in range(len(row.offer) + 1):
         expected = row.offer[index] if index < len(row.offer) else None
         among: Sequence[int] | None = None
-        if expected is not None and len(tokens) < row.pinned:
-            among = (expected,)
-        elif restricted and row.allowed is not None:
+        pinned = expected is not None and len(tokens) < row.pinned
+        if not pinned and restricted and row.allowed is not None:
             among = row.allowed(tokens)
             restricted = among is not None
-        positions.append(Position(expected, among, known=index < known))
+        positions.append(Position(expected, among, known=index < known, pinned=pinned))
         if expected is not None:
             tokens.append(expected)
     return positions

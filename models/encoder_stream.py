@@ -22,6 +22,7 @@ from .mel import FLOOR_DEPTH, MelTransform, apply_floor
 from .mel_stream import MelStream
 
 REDO_S = 8.0  # closed audio that a step before the end may encode again
+MIN_TAIL = 8  # frames of a chunk that has just begun, one token: a step before the end leaves fewer for the next one
 
 
 @dataclass(slots=True)
@@ -128,7 +129,7 @@ class EncoderStreams:
                 features.append(apply_floor(raw, stream.mel.maximum))
                 targets.append((stream, chunk, size))
             rest = frames - complete * size
-            if rest and (final or not rolling):  # a rolling block is encoded once, when it is whole
+            if final and rest or not rolling and rest >= MIN_TAIL:  # a rolling block is encoded once, when it is whole
                 raw = stream.mel.raw[:, complete * size :]
                 features.append(F.pad(apply_floor(raw, stream.mel.maximum), (0, size - rest)))
                 targets.append((stream, complete, rest))

@@ -133,4 +133,4 @@ class KVCache:
 
     def _allocate(self, capacity: int) -> Tensor:
         shape = (self._config.layers, 2, self._config.kv_heads, capacity, self._config.head_size)
-        return torch.zeros(shape, dtype=self._dtype, device=self._device)
+        return torch.empty(shape, dtype=self._dtype, device=self._device)  # pages come with the tokens

@@ -81,12 +81,13 @@ class Position:
     """One place where a token is chosen.
 
     `expected`: the token offered for it, or None. `among`: ids that may be chosen, None for any. `known`: whether the
-    log-probability of the expected token need not be computed.
+    log-probability of the expected token need not be computed. `pinned`: the expected token is taken unasked.
     """
 
     expected: int | None = None
     among: Sequence[int] | None = None
     known: bool = False
+    pinned: bool = False
 
 
 class Choice(NamedTuple):
@@ -96,21 +97,37 @@ class Choice(NamedTuple):
 
 def choose(score: Score, states: Tensor, positions: Sequence[Position]) -> list[Choice]:
     """The token chosen after each of `states` `[n, hidden]`, with its log-probability."""
+    given = [each.expected if each.pinned and each.known else None for each in positions]
+    asked = [index for index, token in enumerate(given) if token is None]
+    found = iter(_choose(score, states[asked], [positions[index] for index in asked]))
+    return [next(found) if token is None else Choice(token, None) for token in given]
+
+
+def _choose(score: Score, states: Tensor, positions: Sequence[Position]) -> list[Choice]:
     choices: list[Choice] = []
     for start in range(0, len(positions), ROWS):
         some = positions[start : start + ROWS]
         scored = score(states[start : start + ROWS])
         tokens: list[int] = scored.choices.tolist()
         for index, position in enumerate(some):
-            if position.among is not None:
+            if position.pinned and position.expected is not None:
+                tokens[index] = position.expected
+            elif position.among is not None:
                 allowed = list(position.among)
                 tokens[index] = allowed[int(scored.scores[index, allowed].argmax())]
         wanted = [i for i, each in enumerate(some) if not (each.known and tokens[i] == each.expected)]
         logprobs: list[float | None] = [None] * len(some)
         if wanted:
-            rows = scored.scores[wanted]
-            chosen = rows.gather(1, torch.tensor([[tokens[i]] for i in wanted], device=rows.device))[:, 0]
-            for index, value in zip(wanted, (chosen - rows.logsumexp(1)).tolist(), strict=True):
+            rows = scored.scores if len(wanted) == len(some) else scored.scores[wanted]
+            found = _log_probabilities(rows, torch.tensor([[tokens[i]] for i in wanted], device=rows.device))
+            for index, value in zip(wanted, found.tolist(), strict=True):
                 logprobs[index] = value
         choices += [Choice(token, logprob) for token, logprob in zip(tokens, logprobs, strict=True)]
     return choices
+
+
+def _log_probabilities(scores: Tensor, ids: Tensor) -> Tensor:
+    """Of one of `ids` `[n, 1]` in each row of `scores` `[n, vocabulary]`, which are used up: `[n]`."""
+    chosen = scores.gather(1, ids)
+    peaks = scores.amax(1, keepdim=True)
+    return (chosen - peaks - scores.sub_(peaks).exp_().sum(1, keepdim=True).log_())[:, 0]

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.bench_offline import REPOSITORY, make_random, read_once
-from scripts.cpu_engines import Engine, Steno, Step, Transformers, peak_memory_mb
+from scripts.cpu_engines import Engine, Steno, Step, Transformers, file_memory_mb, peak_memory_mb
 
 MODES = ("int8", "bfloat16", "float32", "transformers")
 POLICY_POINTS = (2.0, 10.0, 20.0, 30.0)  # of the official policy's updates; each is independent of the others
@@ -79,6 +79,14 @@ class Result:
         return sum(s * m for s, m in zip(spans, means, strict=True)) / sum(spans) / self.task.interval_s
 
 
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one process, in MB: the largest so far, and the pages of files in it now, which the system may take back."""
+
+    peak_mb: int
+    file_mb: int
+
+
 class Worker:
     """An engine in its own process, driven by lines of JSON."""
 
@@ -86,17 +94,20 @@ class Worker:
         command = [sys.executable, "-m", "scripts.bench_cpu", "--worker", name, "--threads", str(arguments.threads)]
         command += ["--folder", str(arguments.folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.loaded_mb: int = int(self._ask(None)["peak_mb"])  # type: ignore[call-overload]
+        self.loaded = self._memory()
 
     def run(self, task: Task) -> list[Step]:
         answer = self._ask(asdict(task))
         return [Step(**step) for step in answer["steps"]]  # type: ignore[attr-defined]
 
-    def close(self) -> int:
-        """End the process; returns its peak memory in MB."""
-        peak: int = int(self._ask(None)["peak_mb"])  # type: ignore[call-overload]
+    def close(self) -> Memory:
+        """End the process."""
+        memory = self._memory()
         self._process.communicate()
-        return peak
+        return memory
+
+    def _memory(self) -> Memory:
+        return Memory(**self._ask(None))  # type: ignore[arg-type]
 
     def _ask(self, task: dict[str, object] | None) -> dict[str, object]:
         assert self._process.stdin is not None
@@ -122,9 +133,9 @@ def work(name: str, arguments: argparse.Namespace) -> None:
     engine.offline(5.0)  # kernels are chosen and memory is taken at first use
     for line in sys.stdin:
         values = json.loads(line)
-        answer: dict[str, object] = {"peak_mb": peak_memory_mb()}
+        answer: dict[str, object] = {"peak_mb": peak_memory_mb(), "file_mb": file_memory_mb()}
         if values is not None:
-            answer["steps"] = [asdict(step) for step in Task(**values).run(engine)]
+            answer = {"steps": [asdict(step) for step in Task(**values).run(engine)]}
         print(json.dumps(answer), flush=True)
 
 
@@ -145,7 +156,7 @@ def _minutes(session_s: float) -> list[str]:
     return [f"{second / 60:.1f}" for second in range(0, int(session_s), 30)]
 
 
-def show(results: dict[str, dict[str, Result]], memory: dict[str, tuple[int, int]]) -> None:
+def show(results: dict[str, dict[str, Result]], memory: dict[str, tuple[Memory, Memory]]) -> None:
     table = Table(title="0.6B on a CPU: seconds of compute per second of audio, medians")
     for heading in ("task", "engine", "RTF", "CPU RTF", "worst step s", "last step s", "parts s"):
         table.add_column(heading)
@@ -159,8 +170,11 @@ def show(results: dict[str, dict[str, Result]], memory: dict[str, tuple[int, int
             table.add_row(name, engine, *(f"{value:.3f}" for value in values), shown)
     console = Console(width=160)
     console.print(table)
-    for engine, (loaded, peak) in memory.items():
-        console.print(f"{engine}: peak memory {loaded} MB loaded, {peak} MB after all tasks")
+    for engine, (loaded, last) in memory.items():
+        console.print(
+            f"{engine}: peak memory {loaded.peak_mb} MB loaded, {last.peak_mb} MB after all tasks; "
+            f"of it pages of files {loaded.file_mb} and {last.file_mb} MB"
+        )
 
 
 def engine_name(text: str) -> str:
@@ -208,13 +222,14 @@ def main() -> None:
                     print(f"run {run + 1}: {task.name}, {name}", file=sys.stderr)
         if run + 1 < arguments.runs:
             show(results, {})
-    memory = {name: (worker.loaded_mb, worker.close()) for name, worker in workers.items()}
+    memory = {name: (worker.loaded, worker.close()) for name, worker in workers.items()}
     show(results, memory)
     if arguments.json:
         figures = {name: {engine: each.figures() for engine, each in by.items()} for name, by in results.items()}
         about = {"threads": arguments.threads, "torch": torch.__version__}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({**about, "peak_mb": memory, "tasks": figures}, indent=1))
+        told = {name: [asdict(each) for each in pair] for name, pair in memory.items()}
+        arguments.json.write_text(json.dumps({**about, "memory_loaded_and_last": told, "tasks": figures}, indent=1))
 
 
 if __name__ == "__main__":

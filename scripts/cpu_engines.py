@@ -174,3 +174,10 @@ def peak_memory_mb() -> int:
     """Largest resident memory of this process so far, in MB (10^6); ru_maxrss is in KiB on Linux, in bytes on macOS."""
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def file_memory_mb() -> int:
+    """Resident pages of mapped files (weights, libraries) in this process, in MB; 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return sum(round(int(line.split()[1]) * 1024 / 1e6) for line in lines if line.startswith("RssFile"))

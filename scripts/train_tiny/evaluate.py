@@ -134,6 +134,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--model", default="tiny", help="checkpoint folder, or the bundled one")
     parser.add_argument("--noise", type=Path, help="folder of noise, its .jsonl beside it")
     parser.add_argument("--windows", type=int, nargs="*", default=[], help="seconds, 1 to 8")
+    parser.add_argument("--dtypes", nargs="*", default=[], help="numeric modes beside float32")
     parser.add_argument("--attention", choices=["window", "rolling"], help="default: as declared")
     parser.add_argument("--streaming", action="store_true", help="also step by step")
     parser.add_argument("--step-s", type=float, default=0.5)
@@ -149,8 +150,10 @@ def main(arguments: list[str] | None = None) -> None:
     clips = choose(pack.select([options.split]), options.per_group)
     audio = [pack.audio(clip) for clip in clips]
 
-    def load(window_s: int | None) -> Recognizer:
-        return Recognizer.load(options.model, window_s=window_s, attention=options.attention, progress=False)
+    def load(window_s: int | None, dtype: str = "float32") -> Recognizer:
+        return Recognizer.load(
+            options.model, window_s=window_s, attention=options.attention, dtype=dtype, progress=False
+        )
 
     def measure(answer: Callable[[], list[Answer]]) -> tuple[list[Answer], float]:
         began = time.perf_counter()
@@ -171,6 +174,10 @@ def main(arguments: list[str] | None = None) -> None:
     for window_s in options.windows:
         windowed, _ = measure(lambda window_s=window_s: offline(load(window_s), audio))  # type: ignore[misc]
         result[f"window_{window_s}s"] = {k: v["error_rate"] for k, v in rates(clips, windowed).items()}
+    for dtype in options.dtypes:
+        rounded, _ = measure(lambda dtype=dtype: offline(load(None, dtype), audio))  # type: ignore[misc]
+        result[dtype] = {k: v["error_rate"] for k, v in rates(clips, rounded).items()}
+        result[f"{dtype}_differs"] = sum(a != b for a, b in zip(answers, rounded, strict=True))
     if options.noise:
         result["false_words_per_minute"] = false_words(recognizer, options.noise)
     text = json.dumps(result, indent=1, ensure_ascii=False)
