@@ -21,8 +21,8 @@ def make_pool(network: Network, dtype: torch.dtype, memory: int | None) -> SlotP
     """
     device, config = network.device, network.config.decoder
     free, total = torch.cuda.mem_get_info(device)
-    if memory is not None:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, max(0, memory - CONTEXT) / total), device)
+    share = 1.0 if memory is None else min(1.0, max(0, memory - CONTEXT) / total)
+    torch.cuda.set_per_process_memory_fraction(share, device)
     left = cache_bytes(free, torch.cuda.memory_reserved(device), memory)
     slots = left // (bytes_per_token(config, dtype) * SLOT_TOKENS)
     if slots < 1:

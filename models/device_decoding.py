@@ -57,7 +57,7 @@ class DeviceDecoder:
         steps: int = STEPS,
         widths: Sequence[int] = WIDTHS,
     ) -> None:
-        self._network = network
+        self.network = network
         self._pool = pool
         self._end_ids = end_ids
         self._recorder = recorder
@@ -74,7 +74,7 @@ class DeviceDecoder:
         """Record the graphs of every width for slots of common length. Others are recorded when first needed."""
         if self._recorder is not None:
             for width in reversed(self._widths):  # the widest first: the others fit into its memory
-                self._lanes_for(width, self._pool.slot_tokens)
+                self.lanes_for(width, self._pool.slot_tokens)
 
     def decode(self, rows: Sequence[DecodeRow], inputs: Sequence[RowInput]) -> None:
         """Decode every row to its end token, its limit or a loop; as `decoding.decode` does, with the same results."""
@@ -93,11 +93,11 @@ class DeviceDecoder:
 
     def _past_restrictions(self, alive: Sequence[Given]) -> list[DecodeRow]:
         """Host passes until the rows may say anything; returns those that go on."""
-        waiting = [(row, embed_input(self._network, given)) for row, given in alive]
+        waiting = [(row, embed_input(self.network, given)) for row, given in alive]
         free: list[DecodeRow] = []
         while waiting:
             rows = [row for row, _ in waiting]
-            run_pass(self._network, self._pool, rows, [x for _, x in waiting], self._end_ids)
+            run_pass(self.network, self._pool, rows, [x for _, x in waiting], self._end_ids)
             going = [row for row in rows if not row.done]
             for row in going:
                 row.offer = row.offer if _restricted(row) else ()
@@ -105,7 +105,7 @@ class DeviceDecoder:
                 row.counters.offered += len(row.offer)
             free += [row for row in going if not _restricted(row)]
             waiting = [
-                (row, embed_input(self._network, RowInput(before=(row.tokens[-1],))))
+                (row, embed_input(self.network, RowInput(before=(row.tokens[-1],))))
                 for row in going
                 if _restricted(row)
             ]
@@ -134,7 +134,7 @@ class DeviceDecoder:
                     for row, room in zip(going, rooms[len(passes) :], strict=True)
                 ],
             )
-            seats.append(torch.stack(upload(host, self._network.device)))
+            seats.append(torch.stack(upload(host, self.network.device)))
         said = self._say(everyone, torch.cat(seats, 1), ahead // self._steps)
         self._read(passes, going, done, said, refused)
 
@@ -149,7 +149,7 @@ class DeviceDecoder:
     def _reserve(self, row: DecodeRow, tokens: int, ahead: int) -> int:
         """Make room for a pass and the steps behind it; returns the length that the slot may reach."""
         length = self._pool.length(row.slot)
-        most = self._network.config.decoder.max_positions - length
+        most = self.network.config.decoder.max_positions - length
         count = max(min(tokens + ahead, most), tokens, 1)
         self._pool.reserve(row.slot, count)
         return length + count
@@ -157,7 +157,7 @@ class DeviceDecoder:
     @torch.inference_mode()
     def _pass(self, group: Sequence[Given], rooms: Sequence[int]) -> _Pass:
         """One packed pass over [input | offer] of each row, and what of each offer it confirmed."""
-        network = self._network
+        network = self.network
         packed = pack(group, rooms, self._pool, network.device)
         x = network.model.embed_tokens(packed.ids).to(network.dtype)
         if packed.audio:
@@ -176,14 +176,14 @@ class DeviceDecoder:
     def _states(self, x: Tensor, packed: PackedPass) -> Tensor:
         """Normed states of a packed pass; its keys and values are in the pool."""
         cos, sin = self._rope.rows(packed.positions)
-        for index, layer in enumerate(self._network.model.layers):
+        for index, layer in enumerate(self.network.model.layers):
 
             def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
                 self._pool.put(index, packed.places, k, v)
                 return self._attention.rows(q, self._pool.keys(index), self._pool.values(index), packed.rows)
 
             x = layer(x, cos, sin, attend)
-        states: Tensor = self._network.model.norm(x)
+        states: Tensor = self.network.model.norm(x)
         return states
 
     @torch.inference_mode()
@@ -196,8 +196,8 @@ class DeviceDecoder:
         for first in range(0, len(rows) if replays else 0, most):
             some = rows[first : first + most]
             longest = max(self._pool.capacity(row.slot) for row in some)
-            lanes, replay = self._lanes_for(len(some), longest)
-            (starts,) = upload([[self._pool.start(row.slot) for row in some]], self._network.device)
+            lanes, replay = self.lanes_for(len(some), longest)
+            (starts,) = upload([[self._pool.start(row.slot) for row in some]], self.network.device)
             tokens, lengths, left = seats[:, first : first + most]
             lanes.seat(tokens, lengths, starts, left)
             chosen, logprobs = [], []
@@ -208,7 +208,8 @@ class DeviceDecoder:
             said.append((torch.cat(chosen), torch.cat(logprobs)))
         return said
 
-    def _lanes_for(self, rows: int, longest: int) -> tuple[DecodeLanes, Replay]:
+    def lanes_for(self, rows: int, longest: int) -> tuple[DecodeLanes, Replay]:
+        """Lanes for so many rows, none with more than `longest` tokens, and what runs them."""
         width = bucket(rows, self._widths)
         assert width is not None
         size = self._pool.slot_tokens
@@ -217,7 +218,7 @@ class DeviceDecoder:
         key = (width, min(size, self._pool.longest))
         if key not in self._lanes:
             lanes = DecodeLanes(
-                self._network, self._pool, self._rope, self._attention, sorted(self._end_ids),
+                self.network, self._pool, self._rope, self._attention, sorted(self._end_ids),
                 width=width, longest=key[1], steps=self._steps,
             )  # fmt: skip
             self._lanes[key] = (lanes, self._recorded(lanes))
@@ -230,9 +231,9 @@ class DeviceDecoder:
             return lanes.run
         starts = self._pool.free_starts()[: lanes.width]
         count = len(starts)
-        vocabulary = self._network.config.decoder.vocab_size
+        vocabulary = self.network.config.decoder.vocab_size
         tokens = [index * 7919 % vocabulary for index in range(count)]
-        lanes.seat(*upload([tokens, [0] * count, starts, [self._steps] * count], self._network.device))
+        lanes.seat(*upload([tokens, [0] * count, starts, [self._steps] * count], self.network.device))
         try:
             replay = capture(lanes, self._recorder)
         except GraphMismatch:

@@ -73,9 +73,9 @@ class Recognizer:
         self._limit = None if context_limit_s is None else ContextLimit(context_limit_s)
         self._transform = MelTransform.create(network.config.encoder.mel_bins, network.device)
         self._encoder = EncoderStreams(network.audio_tower, self._transform)
-        self._pool = pool
+        self.pool = pool
         self._cache: Slots = pool or KVCache(network.config.decoder, dtype=mode.cache, device=network.device)
-        self._decoder = self._make_decoder()
+        self.decoder = self._make_decoder()
         self._streams: dict[int, StreamState] = {}
         self._next_id = 0
 
@@ -114,13 +114,13 @@ class Recognizer:
 
     def _make_decoder(self) -> Decoder:
         network, ends = self.network, self.prompt.end_ids
-        if self._pool is None:
+        if self.pool is None:
             return HostDecoder(network, self._cache, ends)
-        return DeviceDecoder(network, self._pool, ends, recorder=make_recorder(network.device))
+        return DeviceDecoder(network, self.pool, ends, recorder=make_recorder(network.device))
 
     def warm_up(self) -> None:
         """Do once what would delay the first streams, as recording graphs. Nothing on a CPU."""
-        self._decoder.warm_up()
+        self.decoder.warm_up()
 
     @property
     def open_streams(self) -> int:
@@ -129,7 +129,7 @@ class Recognizer:
     @property
     def slots(self) -> int | None:
         """Streams that may be open together, long ones not counted; None: as many as memory holds."""
-        return None if self._pool is None else self._pool.slots
+        return None if self.pool is None else self.pool.slots
 
     @property
     def encoder_config(self) -> EncoderConfig:
@@ -257,7 +257,7 @@ class Recognizer:
             )
             for stream in streams
         ]
-        self._decoder.decode(rows, inputs)
+        self.decoder.decode(rows, inputs)
         for stream in streams:  # only now: a step that failed can be run again
             stream.prefilled = True
             stream.audio_lengths = [piece.shape[0] for piece in stream.audio.closed]
@@ -279,13 +279,13 @@ class Recognizer:
         config = self.encoder_config
         per_second = MAX_TOKENS_PER_SECOND + -(-config.chunk_tokens * FRAMES_PER_SECOND // config.chunk_frames)
         overhead = len(self.prompt.head(context)) + MAX_TOKENS_BASE + 64  # suffix, and the search around the cut
-        longest = self.network.config.decoder.max_positions if self._pool is None else self._pool.longest
+        longest = self.network.config.decoder.max_positions if self.pool is None else self.pool.longest
         room = longest - overhead - SEARCH_S * per_second
         return max(1, min(MAX_PIECE_S, room // per_second))
 
     def _free_tokens(self) -> int | None:
         """Places of whole free slots; None where the cache grows."""
-        return None if self._pool is None else self._pool.free_slots * self._pool.slot_tokens
+        return None if self.pool is None else self.pool.free_slots * self.pool.slot_tokens
 
     def _token_limit(self, stream: StreamState) -> int:
         if stream.max_new_tokens is not None:
