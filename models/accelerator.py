@@ -13,6 +13,7 @@ from .network import Network
 from .slot_pool import SLOT_TOKENS, SlotPool, bytes_per_token
 
 MOST_SLOTS = 1024
+STREAM = 5 * 2**20  # bytes of an utterance's mel, conv outputs and encoder outputs, beside its slot
 
 
 def make_pool(network: Network, dtype: torch.dtype, memory: int | None) -> SlotPool:
@@ -24,7 +25,7 @@ def make_pool(network: Network, dtype: torch.dtype, memory: int | None) -> SlotP
     share = 1.0 if memory is None else min(1.0, max(0, memory - CONTEXT) / total)
     torch.cuda.set_per_process_memory_fraction(share, device)
     left = cache_bytes(free, torch.cuda.memory_reserved(device), memory)
-    slots = left // (bytes_per_token(config, dtype) * SLOT_TOKENS)
+    slots = left // (bytes_per_token(config, dtype) * SLOT_TOKENS + STREAM)
     if slots < 1:
         raise ValueError(f"no memory is left for streams: {left / 2**20:.0f}MiB, expected at least one slot")
     return SlotPool(config, min(MOST_SLOTS, slots), dtype=dtype, device=device)

@@ -86,6 +86,14 @@ class AudioEncoder(nn.Module):
             index = index % self.config.chunk_tokens
         return sinusoids(index, self.config.hidden_size).to(dtype)
 
+    def positions_of_chunks(self, chunks: Tensor, count: int, dtype: torch.dtype) -> Tensor:
+        """Position rows of the first `count` tokens of each of `chunks` int64 `[n]`: `[n, count, hidden]`."""
+        index = torch.arange(count, device=chunks.device)
+        if self.config.positions == "chunk":
+            return sinusoids(index, self.config.hidden_size).to(dtype).expand(chunks.shape[0], -1, -1)
+        index = chunks[:, None] * self.config.chunk_tokens + index
+        return sinusoids(index.flatten(), self.config.hidden_size).to(dtype).view(*index.shape, -1)
+
     def embed(self, features: Tensor) -> Tensor:
         """Stem and positions of a clip from its first chunk on: features `[mel, frames]` -> `[tokens, hidden]`.
 

@@ -19,8 +19,9 @@ from torch import Tensor
 from .config import FRAMES_PER_SECOND
 from .encoder import AudioEncoder, RollingCache
 from .mel import FLOOR_DEPTH, MelTransform, apply_floor
-from .mel_stream import MelStream
+from .mel_stream import MelStream, advance_together
 
+STEM_CHUNKS = 512  # whose features are held at a time
 REDO_S = 8.0  # closed audio that a step before the end may encode again
 MIN_TAIL = 8  # frames of a chunk that has just begun, one token: a step before the end leaves fewer for the next one
 
@@ -75,6 +76,20 @@ class EncoderStream:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One run of the stem: `frames` of chunk number `chunk` of a stream."""
+
+    stream: EncoderStream
+    chunk: int
+    frames: int
+
+    def raw(self, size: int) -> Tensor:
+        """Un-floored log-mel `[bins, size]`, anything behind the chunk's end."""
+        start = self.chunk * size
+        return F.pad(self.stream.mel.raw[:, start : start + self.frames], (0, size - self.frames))
+
+
 class EncoderStreams:
     """Steps many utterances through one set of weights."""
 
@@ -88,19 +103,26 @@ class EncoderStreams:
 
     def advance(self, streams: Sequence[EncoderStream], finals: Sequence[bool]) -> None:
         """Encode what arrived. Where `finals` is true the utterance is finished and all dirty windows are redone."""
-        redone: list[set[int]] = []
-        for stream, final in zip(streams, finals, strict=True):
-            if final:
-                stream.mel.finish()
-                redone.append(set(stream.dirty_chunks()))
-            else:
-                stream.mel.advance()
-                redone.append(self._redone_early(stream))
+        self._advance_mel(streams, finals)
+        redone = [
+            set(stream.dirty_chunks()) if final else self._redone_early(stream)
+            for stream, final in zip(streams, finals, strict=True)
+        ]
         tails = self._run_stem(streams, finals, redone)
         if self._config.attention_mode == "rolling":
             self._encode_rolling(streams, finals, redone, tails)
         else:
             self._encode_windows(streams, redone, tails)
+
+    def _advance_mel(self, streams: Sequence[EncoderStream], finals: Sequence[bool]) -> None:
+        if self._transform.window.device.type != "cpu":
+            advance_together(self._transform, [stream.mel for stream in streams], finals)
+            return
+        for stream, final in zip(streams, finals, strict=True):
+            if final:
+                stream.mel.finish()
+            else:
+                stream.mel.advance()
 
     def _redone_early(self, stream: EncoderStream) -> set[int]:
         """Dirty chunks that are computed again before the end: the open ones, and few closed ones."""
@@ -119,46 +141,49 @@ class EncoderStreams:
     ) -> list[Tensor | None]:
         """Conv stem over new and redone chunks of all streams; returns the open chunk's output of each."""
         size, rolling = self._config.chunk_frames, self._config.attention_mode == "rolling"
-        features: list[Tensor] = []
-        targets: list[tuple[EncoderStream, int, int]] = []
+        targets: list[_Chunk] = []
         for stream, final, again in zip(streams, finals, redone, strict=True):
             frames = stream.mel.frames
             known, complete = len(stream._stems), frames // size
-            for chunk in sorted(again | set(range(known, complete))):
-                raw = stream.mel.raw[:, chunk * size : (chunk + 1) * size]
-                features.append(apply_floor(raw, stream.mel.maximum))
-                targets.append((stream, chunk, size))
+            targets += [_Chunk(stream, chunk, size) for chunk in sorted(again | set(range(known, complete)))]
             rest = frames - complete * size
             if final and rest or not rolling and rest >= MIN_TAIL:  # a rolling block is encoded once, when it is whole
-                raw = stream.mel.raw[:, complete * size :]
-                features.append(F.pad(apply_floor(raw, stream.mel.maximum), (0, size - rest)))
-                targets.append((stream, complete, rest))
+                targets.append(_Chunk(stream, complete, rest))
         tails: dict[int, Tensor] = {}
-        if features:
-            outputs = self._encoder.stem(torch.stack(features))
-            for (stream, chunk, frames), output in zip(targets, outputs, strict=True):
-                self._keep_stem(stream, chunk, frames, output, tails)
+        for first in range(0, len(targets), STEM_CHUNKS):
+            self._run_chunks(targets[first : first + STEM_CHUNKS], tails)
         return [tails.get(id(stream)) for stream in streams]
 
-    def _keep_stem(
-        self, stream: EncoderStream, chunk: int, frames: int, output: Tensor, tails: dict[int, Tensor]
-    ) -> None:
-        size = self._config.chunk_frames
-        tokens = self._config.tokens(frames)
-        positions = self._encoder.positions(chunk * self._config.chunk_tokens, tokens, output.dtype)
-        embedded = output[:tokens] + positions
-        if frames < size:
+    def _run_chunks(self, targets: Sequence[_Chunk], tails: dict[int, Tensor]) -> None:
+        """Stem and positions of some chunks, all at once."""
+        size, count = self._config.chunk_frames, self._config.chunk_tokens
+        raw = torch.stack([each.raw(size) for each in targets])
+        maxima = raw.new_tensor([each.stream.mel.maximum for each in targets])
+        features = apply_floor(raw, maxima[:, None, None])
+        lowest = raw.flatten(1).amin(1).tolist()
+        if any(each.frames < size for each in targets):  # behind the end of audio is 0.0 in feature space
+            ends = raw.new_tensor([each.frames for each in targets])
+            features = features * (torch.arange(size, device=raw.device) < ends[:, None])[:, None]
+        outputs = self._encoder.stem(features)
+        chunks = torch.tensor([each.chunk for each in targets], device=raw.device)
+        outputs = outputs + self._encoder.positions_of_chunks(chunks, count, outputs.dtype)
+        for each, output, minimum in zip(targets, outputs, lowest, strict=True):
+            self._keep_stem(each, output[: self._config.tokens(each.frames)], minimum, tails)
+
+    def _keep_stem(self, target: _Chunk, embedded: Tensor, lowest: float, tails: dict[int, Tensor]) -> None:
+        stream, chunk = target.stream, target.chunk
+        if target.frames < self._config.chunk_frames:
             stream.counters.open_chunks += 1
             tails[id(stream)] = embedded
             return
         stream.counters.chunks += 1
         if chunk < len(stream._stems):
-            stream._stems[chunk] = embedded
+            stream._stems[chunk] = embedded.clone()
             stream._maxima[chunk] = stream.mel.maximum
             return
-        stream._stems.append(embedded)
+        stream._stems.append(embedded.clone())  # what is kept must not keep its whole batch
         stream._maxima.append(stream.mel.maximum)
-        stream._minima.append(float(stream.mel.raw[:, chunk * size : (chunk + 1) * size].min()))
+        stream._minima.append(lowest)
 
     def _encode_windows(
         self, streams: Sequence[EncoderStream], redone: Sequence[set[int]], tails: Sequence[Tensor | None]
@@ -192,10 +217,10 @@ class EncoderStreams:
                 continue
             stream.counters.closed_tokens += output.shape[0]
             if target < len(stream.closed):
-                stream.closed[target] = output
+                stream.closed[target] = output.clone()
             else:
                 stream.counters.closed_windows += 1
-                stream.closed.append(output)
+                stream.closed.append(output.clone())
 
     def _encode_rolling(
         self,
@@ -231,4 +256,4 @@ class EncoderStreams:
         outputs = self._encoder.encode_blocks(torch.cat(inputs), lengths, caches).split(lengths)
         for stream, output in zip(targets, outputs, strict=True):
             stream.counters.closed_tokens += output.shape[0]
-            stream.closed.append(output)
+            stream.closed.append(output.clone())

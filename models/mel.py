@@ -71,6 +71,17 @@ class MelTransform:
         power = spectrum.abs() ** 2
         return torch.clamp(self.filters @ power, min=1e-10).log10()
 
+    def raw_frames_at(self, wave: Tensor, starts: Tensor) -> Tensor:
+        """The same of the frames that begin at `starts` int64 `[n]` of `wave` float32: `[bins, n]`."""
+        frames = wave[starts[:, None] + torch.arange(N_FFT, device=wave.device)] * self.window
+        power = torch.fft.rfft(frames).abs() ** 2
+        return torch.clamp(self.filters @ power.T, min=1e-10).log10()
+
+
+def whole_frames(samples: int) -> int:
+    """Frames that so many samples hold, edges included."""
+    return max(0, (samples - N_FFT) // HOP + 1)
+
 
 def apply_floor(raw: Tensor, maximum: Tensor | float) -> Tensor:
     """Raise bins that lie more than 8 below `maximum` (log10) and scale to about [-1, 1]."""

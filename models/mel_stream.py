@@ -7,11 +7,14 @@ applied late. Equal to `log_mel` of the whole for any cuts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from .mel import EDGE, HOP, MIN_SAMPLES, N_FFT, MelTransform, Samples
+from .mel import EDGE, HOP, MIN_SAMPLES, N_FFT, MelTransform, Samples, whole_frames
+from .upload import upload
 
 MIN_CAPACITY = 1024  # frames
 
@@ -48,36 +51,38 @@ class MelStream:
 
     def advance(self) -> None:
         """Compute the frames that became final."""
-        if self.samples <= EDGE or not self._queued:  # the left edge reflects samples 1 to 200
-            return
-        if self.frames == 0 and not self._padded.size:
-            start = np.concatenate(self._queued)
-            self._padded = np.concatenate((start[EDGE:0:-1], start))
-        else:
-            self._padded = np.concatenate((self._padded, *self._queued))
-        self._queued.clear()
-        self._append(self._padded)
-        self._padded = self._padded[self._consumed(self._padded) :].copy()
+        self._compute(self.due())
 
     def finish(self) -> None:
         """No more audio: pad to 0.5 s if shorter, and compute the last frame with its reflected edge."""
-        if self.samples < MIN_SAMPLES:
+        self._compute(self.due(final=True))
+
+    def due(self, *, final: bool = False) -> list[Samples]:
+        """Samples, edges included, whose whole frames became final: what `put` must be given the frames of, in order.
+
+        `final`: no more audio, as in `finish`.
+        """
+        if final and self.samples < MIN_SAMPLES:
             self.feed(np.zeros(MIN_SAMPLES - self.samples, np.float32))
-        self.advance()
-        self.finished = True
-        missing = self.samples // HOP - self.frames
-        if missing:
-            reflected = N_FFT - self._padded.size
-            self._append(np.concatenate((self._padded, self._padded[-2 : -2 - reflected : -1])))
+        pieces = []
+        if self.samples > EDGE and self._queued:  # the left edge reflects samples 1 to 200
+            if self.frames == 0 and not self._padded.size:
+                start = np.concatenate(self._queued)
+                self._padded = np.concatenate((start[EDGE:0:-1], start))
+            else:
+                self._padded = np.concatenate((self._padded, *self._queued))
+            self._queued.clear()
+            pieces.append(self._padded)
+            self._padded = self._padded[whole_frames(self._padded.size) * HOP :].copy()
+        if final:
+            self.finished = True
+            if self.samples // HOP - self.frames - sum(whole_frames(piece.size) for piece in pieces):
+                reflected = N_FFT - self._padded.size
+                pieces.append(np.concatenate((self._padded, self._padded[-2 : -2 - reflected : -1])))
+        return [piece for piece in pieces if whole_frames(piece.size)]
 
-    def _consumed(self, padded: Samples) -> int:
-        """Samples in front of the first frame that `padded` does not hold whole."""
-        return max(0, (padded.size - N_FFT) // HOP + 1) * HOP
-
-    def _append(self, padded: Samples) -> None:
-        raw = self._transform.raw_frames(torch.from_numpy(padded).to(self._raw.device))
-        if not raw.shape[1]:
-            return
+    def put(self, raw: Tensor, maximum: float) -> None:
+        """Keep the next frames, un-floored `[bins, n]`, and the loudest of their bins."""
         end = self.frames + raw.shape[1]
         if end > self._raw.shape[1]:
             grown = self._raw.new_empty(self._raw.shape[0], max(end, 2 * self._raw.shape[1]))
@@ -85,4 +90,31 @@ class MelStream:
             self._raw = grown
         self._raw[:, self.frames : end] = raw
         self.frames = end
-        self.maximum = max(self.maximum, float(raw.max()))
+        self.maximum = max(self.maximum, maximum)
+
+    def _compute(self, pieces: Sequence[Samples]) -> None:
+        for piece in pieces:
+            raw = self._transform.raw_frames(torch.from_numpy(piece).to(self._raw.device))
+            self.put(raw, float(raw.max()))
+
+
+def advance_together(transform: MelTransform, streams: Sequence[MelStream], finals: Sequence[bool]) -> None:
+    """`advance` of many streams, or `finish` where `finals` says so, as an accelerator wants it: one copy in, one
+    transform, one copy of the maxima out.
+    """
+    due = [(stream, piece) for stream, final in zip(streams, finals, strict=True) for piece in stream.due(final=final)]
+    if not due:
+        return
+    counts = [whole_frames(piece.size) for _, piece in due]
+    begins = np.cumsum([0, *(piece.size for _, piece in due)])[:-1]
+    starts = np.concatenate([np.arange(n) * HOP + begin for n, begin in zip(counts, begins, strict=True)])
+    device = transform.window.device
+    wave = torch.from_numpy(np.concatenate([piece for _, piece in due]))
+    if device.type == "cuda":
+        wave = wave.pin_memory()
+    (at,) = upload([starts], device)
+    raw = transform.raw_frames_at(wave.to(device, non_blocking=True), at)
+    loudest = raw.amax(0).cpu().numpy()
+    ends = np.cumsum(counts)
+    for (stream, _), part, end, count in zip(due, raw.split(counts, dim=1), ends, counts, strict=True):
+        stream.put(part, float(loudest[end - count : end].max()))

@@ -1,4 +1,4 @@
-"""What only a CUDA device can show: the attention kernel, the encoder over it, and graphs that say what their twin says."""
+"""What only a CUDA device can show: the attention kernel, the encoder over it, graphs that say what their twin says."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from steno.models.mel import MIN_SAMPLES, MelTransform, Samples, apply_floor, log_mel
-from steno.models.mel_stream import MelStream
+from steno.models.mel_stream import MelStream, advance_together
 
 TRANSFORM = MelTransform.create()
 
@@ -82,3 +82,25 @@ def test_audio_after_the_end_is_refused() -> None:
     stream.finish()
     with pytest.raises(ValueError, match="finished"):
         stream.feed(np.zeros(1, np.float32))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_streams_together_give_the_same(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    clips = [_noise(int(generator.integers(1, 30_000)), seed * 10 + index) for index in range(5)]
+    streams = [MelStream(TRANSFORM) for _ in clips]
+    longest = max(clip.size for clip in clips)
+    position = 0
+    while not all(stream.finished for stream in streams):
+        step = int(generator.choice([1, 159, 400, 3000, 16000]))
+        going = [(stream, clip) for stream, clip in zip(streams, clips, strict=True) if not stream.finished]
+        for stream, clip in going:
+            stream.feed(clip[position : position + step])
+        position += step
+        finals = [position >= clip.size for _, clip in going]
+        advance_together(TRANSFORM, [stream for stream, _ in going], finals)
+    assert position >= longest
+    for stream, clip in zip(streams, clips, strict=True):
+        expected = log_mel(clip, TRANSFORM)
+        assert stream.maximum == pytest.approx(float(stream.raw.max()))
+        torch.testing.assert_close(apply_floor(stream.raw, stream.maximum), expected, atol=1e-5, rtol=0)
