@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from steno.models.repetition import find_loop
+from steno.models.repetition import LIMITS, find_loop
 
 
 def _watch(tokens: list[int]) -> tuple[int, int] | None:
@@ -40,3 +40,30 @@ def test_the_copy_kept_is_the_first_one() -> None:
     tokens = [1, 2, 3, 9, 4, 5] + [7, 8, 9] * 9 + [7, 8, 9]
     assert find_loop(tokens) == 9
     assert find_loop([9] + [7, 8, 9] * 10) == 3  # the unit read from one token earlier
+
+
+def _plainly(tokens: list[int]) -> int | None:
+    """The definition, without a thought for speed."""
+    for unit in range(1, LIMITS[-1][0] + 1):
+        repetitions = next(count for longest, count in LIMITS if unit <= longest)
+        start = len(tokens) - unit * repetitions
+        if start >= 0 and tokens[start:] == tokens[start : start + unit] * repetitions:
+            while start > 0 and tokens[start - 1] == tokens[start - 1 + unit]:
+                start -= 1
+            return start + unit
+    return None
+
+
+def test_short_cuts_change_nothing() -> None:
+    generator = np.random.default_rng(0)
+    found = 0
+    for _ in range(3000):
+        unit = generator.integers(0, 3, generator.integers(1, 36)).tolist()
+        tokens = generator.integers(0, 3, 5).tolist() + unit * int(generator.integers(1, 24))
+        tokens = tokens[: len(tokens) - int(generator.integers(0, 4))]
+        if generator.random() < 0.3:
+            tokens[int(generator.integers(0, len(tokens)))] = 9
+        assert find_loop(tokens) == _plainly(tokens)
+        found += find_loop(tokens) is not None
+    assert found > 100
+    assert find_loop([]) is None
