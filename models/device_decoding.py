@@ -19,8 +19,9 @@ from .decode_lanes import DecodeLanes, RopeTable, best_tokens
 from .decoding import DecodeRow, RowInput, count_input, embed_input, run_pass
 from .graphs import GraphMismatch, Recorder, Replay, bucket, capture
 from .network import Network
-from .packed_attention import choose_attention
+from .packed_attention import PackedAttention, choose_attention
 from .packed_pass import NOTHING, Given, PackedPass, groups, pack
+from .recorded_pass import RecordedPasses, pass_states
 from .slot_pool import SlotPool
 from .upload import upload
 
@@ -56,6 +57,7 @@ class DeviceDecoder:
         recorder: Recorder | None = None,
         steps: int = STEPS,
         widths: Sequence[int] = WIDTHS,
+        attention: PackedAttention | None = None,
     ) -> None:
         self.network = network
         self._pool = pool
@@ -63,15 +65,24 @@ class DeviceDecoder:
         self._recorder = recorder
         self._steps = steps
         self._widths = widths
-        self._attention = choose_attention(pool.keys(0))
+        self._attention = attention or choose_attention(pool.keys(0))
         self._rope = RopeTable(network, pool.longest + 1)
         self._ends = torch.tensor(sorted(end_ids), device=network.device)
         self._lanes: dict[tuple[int, int], tuple[DecodeLanes, Replay]] = {}
-        self.graphs = 0
+        self._passes: RecordedPasses | None = None
+        if recorder is not None and self._attention.on_device:
+            self._passes = RecordedPasses(network, pool, self._rope, self._attention, recorder)
+        self._recorded_lanes = 0
+
+    @property
+    def graphs(self) -> int:
         """Graphs recorded so far."""
+        return self._recorded_lanes + (0 if self._passes is None else self._passes.graphs)
 
     def warm_up(self) -> None:
         """Record the graphs of every width for slots of common length. Others are recorded when first needed."""
+        if self._passes is not None:
+            self._passes.warm_up()
         if self._recorder is not None:
             for width in reversed(self._widths):  # the widest first: the others fit into its memory
                 self.lanes_for(width, self._pool.slot_tokens)
@@ -175,16 +186,11 @@ class DeviceDecoder:
 
     def _states(self, x: Tensor, packed: PackedPass) -> Tensor:
         """Normed states of a packed pass; its keys and values are in the pool."""
-        cos, sin = self._rope.rows(packed.positions)
-        for index, layer in enumerate(self.network.model.layers):
-
-            def attend(q: Tensor, k: Tensor, v: Tensor, index: int = index) -> Tensor:
-                self._pool.put(index, packed.places, k, v)
-                return self._attention.rows(q, self._pool.keys(index), self._pool.values(index), packed.rows)
-
-            x = layer(x, cos, sin, attend)
-        states: Tensor = self.network.model.norm(x)
-        return states
+        states = None if self._passes is None else self._passes.states(x, packed)
+        if states is not None:
+            return states
+        rope = self._rope.rows(packed.positions)
+        return pass_states(self.network, self._pool, self._attention, x, rope, packed.places, packed.rows)
 
     @torch.inference_mode()
     def _say(self, rows: Sequence[DecodeRow], seats: Tensor, replays: int) -> list[tuple[Tensor, Tensor]]:
@@ -239,7 +245,7 @@ class DeviceDecoder:
         except GraphMismatch:
             logger.exception("the decode graph of %d rows is not used", lanes.width)
             return lanes.run
-        self.graphs += 1
+        self._recorded_lanes += 1
         return replay
 
     def _read(

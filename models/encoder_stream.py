@@ -18,8 +18,11 @@ from torch import Tensor
 
 from .config import FRAMES_PER_SECOND
 from .encoder import AudioEncoder, RollingCache
+from .graphs import Recorder
 from .mel import FLOOR_DEPTH, MelTransform, apply_floor
 from .mel_stream import MelStream, advance_together
+from .packed_attention import flash_fits
+from .recorded_windows import RecordedWindows
 
 STEM_CHUNKS = 512  # whose features are held at a time
 REDO_S = 8.0  # closed audio that a step before the end may encode again
@@ -93,10 +96,18 @@ class _Chunk:
 class EncoderStreams:
     """Steps many utterances through one set of weights."""
 
-    def __init__(self, encoder: AudioEncoder, transform: MelTransform) -> None:
+    def __init__(self, encoder: AudioEncoder, transform: MelTransform, recorder: Recorder | None = None) -> None:
+        """`recorder`: makes graphs of window passes, when warmed up; for half precision on an accelerator."""
+        self._recorded = RecordedWindows(encoder, recorder) if recorder is not None else None
         self._encoder = encoder
         self._transform = transform
         self._config = encoder.config
+
+    def warm_up(self) -> None:
+        """Record the graphs, if any."""
+        windows = self._config.attention_mode == "window"
+        if self._recorded is not None and windows and flash_fits(self._encoder.ln_post.weight):
+            self._recorded.warm_up()
 
     def open(self) -> EncoderStream:
         return EncoderStream(self._transform)
@@ -209,7 +220,9 @@ class EncoderStreams:
         if not inputs:
             return
         lengths = [x.shape[0] for x in inputs]
-        outputs = self._encoder.encode_windows(torch.cat(inputs), lengths).split(lengths)
+        x = torch.cat(inputs)
+        encoded = None if self._recorded is None else self._recorded.encode(x, lengths)
+        outputs = (self._encoder.encode_windows(x, lengths) if encoded is None else encoded).split(lengths)
         for (stream, target), output in zip(targets, outputs, strict=True):
             if target is None:
                 stream.open = output

@@ -46,7 +46,14 @@ class Lanes:
 
 
 class PackedAttention(Protocol):
-    """q `[n, heads, d]`, keys and values `[places, kv_heads, d]` -> `[n, heads, d]`."""
+    """q `[n, heads, d]`, keys and values `[places, kv_heads, d]` -> `[n, heads, d]`.
+
+    `on_device`: whether `rows` goes by the tensors of its rows, the sequences being no more than upper bounds; then it
+    may be recorded.
+    """
+
+    @property
+    def on_device(self) -> bool: ...
 
     def rows(self, q: Tensor, keys: Tensor, values: Tensor, rows: PackedRows) -> Tensor: ...
 
@@ -57,6 +64,8 @@ class FlashAttention:
     """The kernel below `torch.nn.attention.varlen`, which takes `seqused_k` in every torch from 2.11 on (its public
     function does so only later). Causal means aligned to the last key.
     """
+
+    on_device = True
 
     def rows(self, q: Tensor, keys: Tensor, values: Tensor, rows: PackedRows) -> Tensor:
         return flash(
@@ -87,6 +96,8 @@ class FlashAttention:
 
 class ReferenceAttention:
     """Rows one after the other; lanes over a gathered and masked copy of their keys."""
+
+    on_device = False
 
     def rows(self, q: Tensor, keys: Tensor, values: Tensor, rows: PackedRows) -> Tensor:
         group = q.shape[1] // keys.shape[1]

@@ -72,10 +72,15 @@ class Recognizer:
         self._draft = draft
         self._limit = None if context_limit_s is None else ContextLimit(context_limit_s)
         self._transform = MelTransform.create(network.config.encoder.mel_bins, network.device)
-        self._encoder = EncoderStreams(network.audio_tower, self._transform)
+        recorder = make_recorder(network.device) if pool is not None else None
+        self._encoder = EncoderStreams(network.audio_tower, self._transform, recorder)
         self.pool = pool
         self._cache: Slots = pool or KVCache(network.config.decoder, dtype=mode.cache, device=network.device)
-        self.decoder = self._make_decoder()
+        self.decoder: Decoder = (
+            HostDecoder(network, self._cache, self.prompt.end_ids)
+            if pool is None
+            else DeviceDecoder(network, pool, self.prompt.end_ids, recorder=recorder)
+        )
         self._streams: dict[int, StreamState] = {}
         self._next_id = 0
 
@@ -112,14 +117,9 @@ class Recognizer:
         tokenizer = Tokenizer.load(folder)
         return cls(network, tokenizer, name=str(source), mode=mode, context_limit_s=context_limit_s, pool=pool)
 
-    def _make_decoder(self) -> Decoder:
-        network, ends = self.network, self.prompt.end_ids
-        if self.pool is None:
-            return HostDecoder(network, self._cache, ends)
-        return DeviceDecoder(network, self.pool, ends, recorder=make_recorder(network.device))
-
     def warm_up(self) -> None:
         """Do once what would delay the first streams, as recording graphs. Nothing on a CPU."""
+        self._encoder.warm_up()
         self.decoder.warm_up()
 
     @property

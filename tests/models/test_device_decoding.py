@@ -67,7 +67,9 @@ def _decode(decoder: Decoder, cache: Slots, network: Network, cases: Sequence[Ca
     return rows
 
 
-def _random_case(generator: np.random.Generator, vocabulary: int, hidden: int) -> Case:
+def random_case(generator: np.random.Generator, vocabulary: int, hidden: int) -> Case:
+    """Without a draft."""
+
     def some(low: int, high: int) -> list[int]:
         return [int(token) for token in generator.integers(0, vocabulary, generator.integers(low, high + 1))]
 
@@ -75,19 +77,21 @@ def _random_case(generator: np.random.Generator, vocabulary: int, hidden: int) -
     return Case(some(0, 12), some(0, 6), audio, some(1, 5), int(generator.integers(0, 40)), [])
 
 
-def _said(rows: Sequence[DecodeRow]) -> list[tuple[list[int], bool, bool]]:
+def said(rows: Sequence[DecodeRow]) -> list[tuple[list[int], bool, bool]]:
     return [(row.tokens, row.truncated, row.looped) for row in rows]
 
 
-def _both(
+def both(
     network: Network,
     cases: Sequence[Case],
     ends: frozenset[int],
     make: Callable[[SlotPool], DeviceDecoder] | None = None,
+    *,
+    slot_tokens: int = 32,
 ) -> tuple[list[DecodeRow], list[DecodeRow]]:
     config = network.config.decoder
     growing = KVCache(config, dtype=torch.float32, device="cpu")
-    pool = SlotPool(config, 24, dtype=torch.float32, device="cpu", slot_tokens=32)
+    pool = SlotPool(config, 24, dtype=torch.float32, device="cpu", slot_tokens=slot_tokens)
     device = DeviceDecoder(network, pool, ends) if make is None else make(pool)
     on_host = _decode(HostDecoder(network, growing, ends), growing, network, cases)
     on_device = _decode(device, pool, network, cases)
@@ -127,13 +131,13 @@ def test_random_batches_say_the_same_with_and_without_drafts(network: Network, s
     generator = np.random.default_rng(seed)
     config = network.config.decoder
     ends = frozenset(int(token) for token in generator.integers(0, config.vocab_size, 12))
-    cases = [_random_case(generator, config.vocab_size, config.hidden_size) for _ in range(7)]
-    on_host, on_device = _both(network, cases, ends)
-    assert _said(on_device) == _said(on_host)
+    cases = [random_case(generator, config.vocab_size, config.hidden_size) for _ in range(7)]
+    on_host, on_device = both(network, cases, ends)
+    assert said(on_device) == said(on_host)
     assert any(row.tokens for row in on_host)
     cases = _with_drafts(generator, cases, on_host, config.vocab_size)
-    drafted_on_host, drafted_on_device = _both(network, cases, ends)
-    assert _said(drafted_on_device) == _said(drafted_on_host)
+    drafted_on_host, drafted_on_device = both(network, cases, ends)
+    assert said(drafted_on_device) == said(drafted_on_host)
     for ours, theirs in zip(drafted_on_device, drafted_on_host, strict=True):
         np.testing.assert_allclose(ours.logprobs, theirs.logprobs, rtol=1e-3, atol=1e-4)
         assert ours.counters.prefilled == theirs.counters.prefilled
@@ -145,11 +149,11 @@ def test_a_loop_is_cut_as_on_the_host(network: Network) -> None:
     original = network.lm_head
     network.lm_head = _Always(config.vocab_size, 9)
     try:
-        on_host, on_device = _both(network, [case, case], frozenset({3}))
+        on_host, on_device = both(network, [case, case], frozenset({3}))
     finally:
         network.lm_head = original
     assert all(row.looped for row in on_host)
-    assert _said(on_device) == _said(on_host)
+    assert said(on_device) == said(on_host)
 
 
 class _Always(torch.nn.Module):
@@ -169,17 +173,17 @@ def test_more_rows_than_lanes_and_longer_than_a_slot(network: Network) -> None:
     generator = np.random.default_rng(3)
     audio = torch.from_numpy(generator.standard_normal((90, config.hidden_size)).astype(np.float32))
     long = Case([1, 2], [3], audio, [4], 30, [])
-    cases = [long, *(_random_case(generator, config.vocab_size, config.hidden_size) for _ in range(8))]
-    on_host, on_device = _both(
+    cases = [long, *(random_case(generator, config.vocab_size, config.hidden_size) for _ in range(8))]
+    on_host, on_device = both(
         network, cases, frozenset(), lambda pool: DeviceDecoder(network, pool, frozenset(), widths=(1, 2, 4))
     )
-    assert _said(on_device) == _said(on_host)
+    assert said(on_device) == said(on_host)
 
 
 def test_recorded_lanes_say_the_same(network: Network) -> None:
     config = network.config.decoder
     generator = np.random.default_rng(4)
-    cases = [_random_case(generator, config.vocab_size, config.hidden_size) for _ in range(5)]
+    cases = [random_case(generator, config.vocab_size, config.hidden_size) for _ in range(5)]
     recorder = FakeRecorder()
     made: list[DeviceDecoder] = []
 
@@ -188,33 +192,33 @@ def test_recorded_lanes_say_the_same(network: Network) -> None:
         made[0].warm_up()
         return made[0]
 
-    on_host, on_device = _both(network, cases, frozenset(), make)
-    assert _said(on_device) == _said(on_host)
+    on_host, on_device = both(network, cases, frozenset(), make)
+    assert said(on_device) == said(on_host)
     assert made[0].graphs == recorder.recorded >= 3
 
 
 def test_a_graph_that_differs_is_not_used(network: Network, caplog: pytest.LogCaptureFixture) -> None:
     config = network.config.decoder
     generator = np.random.default_rng(5)
-    cases = [_random_case(generator, config.vocab_size, config.hidden_size) for _ in range(3)]
+    cases = [random_case(generator, config.vocab_size, config.hidden_size) for _ in range(3)]
     recorder = FakeRecorder(wrong=True)
-    on_host, on_device = _both(
+    on_host, on_device = both(
         network, cases, frozenset(), lambda pool: DeviceDecoder(network, pool, frozenset(), recorder=recorder)
     )
-    assert _said(on_device) == _said(on_host)
+    assert said(on_device) == said(on_host)
     assert "is not used" in caplog.text
 
 
 def test_a_text_that_is_known_is_confirmed_in_one_pass(network: Network) -> None:
     config = network.config.decoder
     generator = np.random.default_rng(6)
-    cases = [_random_case(generator, config.vocab_size, config.hidden_size) for _ in range(4)]
-    first, _ = _both(network, cases, frozenset())
+    cases = [random_case(generator, config.vocab_size, config.hidden_size) for _ in range(4)]
+    first, _ = both(network, cases, frozenset())
     known = [
         Case(case.held, case.before, case.audio, case.after, case.limit, row.tokens)
         for case, row in zip(cases, first, strict=True)
     ]
-    _, again = _both(network, known, frozenset())
+    _, again = both(network, known, frozenset())
     assert [row.tokens for row in again] == [row.tokens for row in first]
     assert all(row.counters.passes <= 1 and row.counters.decoded == 0 for row in again)
 
