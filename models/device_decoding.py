@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 WIDTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # rows of a graph
 STEPS = 4  # of one graph
 LONG_REPLAYS = 4  # graphs in a row where a whole text is to come
-SCORED_ROWS = 512  # places scored at a time: 0.5 GB of scores
+SCORED_ROWS = 256  # places scored at a time: 0.4 GB of scores
 OFFER_AGAIN = 8  # tokens of the previous hypothesis that are worth a pass of their own
 
 

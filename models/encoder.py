@@ -25,7 +25,7 @@ from .upload import upload
 
 STEM_BATCH = {"cpu": 2}  # chunks per conv call by device: bounds memory, 6 MB of activations each at 480 channels
 STEM_BATCH_ELSEWHERE = 32
-WINDOW_TOKENS = 16_384  # run together on an accelerator
+WINDOW_TOKENS = 8192  # run together on an accelerator
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:

@@ -20,7 +20,7 @@ from .packed_attention import PackedRows
 from .slot_pool import SlotPool
 from .upload import upload
 
-PASS_TOKENS = 16_384  # of one pass: bounds its activations
+PASS_TOKENS = 8192  # of one pass: bounds its activations
 NOTHING = -1  # where there is no token
 
 Given = tuple[DecodeRow, RowInput]

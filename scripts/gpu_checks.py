@@ -11,7 +11,6 @@ import torch
 
 from scripts.gpu_model import Maker, distinct_clips
 from scripts.gpu_parts import Budget, Row
-from steno.models.accelerator import make_recorder
 from steno.models.device_decoding import DeviceDecoder
 from steno.models.mel import SAMPLE_RATE, Samples
 from steno.models.packed_attention import FlashAttention, Lanes, PackedRows, ReferenceAttention, flash_fits
@@ -44,17 +43,17 @@ def _clips(maker: Maker, longest_s: float) -> list[Samples]:
 
 
 def graphs_equal_eager(maker: Maker) -> Row:
-    """In the device's own type: the decode graphs against the same lanes run plainly."""
+    """In the device's own type: all graphs against a second recognizer over the same weights and slots without any."""
     recognizer = maker.recognizer("0.6b", "plain", memory=_some(maker))
     assert recognizer.pool is not None
     clips = _clips(maker, 3.0 if maker.tiny else 20.0)
-    said, graphs = [], 0
-    for recorder in (make_recorder(recognizer.network.device), None):
-        decoder = DeviceDecoder(recognizer.network, recognizer.pool, recognizer.prompt.end_ids, recorder=recorder)
-        recognizer.decoder = decoder
-        said.append(_ids(recognizer, clips))
-        graphs += decoder.graphs
-    return {"equal": said[0] == said[1], "graphs": graphs, "tokens": sum(map(len, said[0]))}
+    recognizer.warm_up()
+    said = _ids(recognizer, clips)
+    plain = Recognizer(recognizer.network, recognizer.tokenizer, name="plain", pool=recognizer.pool)
+    plain.decoder = DeviceDecoder(plain.network, recognizer.pool, plain.prompt.end_ids)
+    assert isinstance(recognizer.decoder, DeviceDecoder)
+    equal = said == _ids(plain, clips)
+    return {"equal": equal, "decode and pass graphs": recognizer.decoder.graphs, "tokens": sum(map(len, said))}
 
 
 def device_equals_cpu(maker: Maker) -> Row:

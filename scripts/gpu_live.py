@@ -29,6 +29,8 @@ from steno.streaming.work import FeedAudio, HypothesisReady, LoadChanged, OpenSt
 INTERVALS_S = (0.5, 1.0, 0.32, 2.0)  # the first is what the targets name
 ALLOWED_S = 0.2  # of the 95th percentile
 CONTEXT_S = (20.0, 24.0)  # heard by a stream when a probe begins: 24 s in the middle of the probe, about
+LEAD_S = 1.5  # served before counting: the engine finds its pace
+REST_S = 10.0  # of nothing before that, so that what was heard at once is no load any more
 PROBE_S = 4.0
 FIRST_GUESS = 128
 CLOSE_ENOUGH = 1.08  # between a count that holds and one that does not
@@ -125,7 +127,7 @@ def probe(recognizer: Recognizer, streams: int, interval_s: float, *, tiny: bool
     engine = Engine(ScriptedRecognizer(recognizer), paced_for(EngineOptions(), recognizer), Metrics(), clock=clock)
     seconds = 1.0 if tiny else PROBE_S
     low, high = (1.0, 2.0) if tiny else CONTEXT_S
-    said = speech(high + 2 * seconds + interval_s)
+    said = speech(high + 2 * seconds + LEAD_S + 2 * interval_s)
     talkers = [Talker(clock, said) for _ in range(streams)]
     generator = np.random.default_rng(streams)
     for talker in talkers:
@@ -133,6 +135,8 @@ def probe(recognizer: Recognizer, streams: int, interval_s: float, *, tiny: bool
         talker.say(float(generator.uniform(low, high)), interval_s, clock(), begin=True)
     while any(talker.waiting and talker.harm is None for talker in talkers):
         clock.jump_to(clock() + (engine.turn() or 0.0))
+    clock.jump_to(clock() + REST_S)
+    _serve(engine, clock, talkers, interval_s, seconds if tiny else LEAD_S)
     for talker in talkers:
         talker.latencies_s.clear()
     busy = _serve(engine, clock, talkers, interval_s, seconds)
@@ -202,12 +206,13 @@ def capacity(recognizer: Recognizer, interval_s: float, guess: int, budget: Budg
 
 
 def live(intervals_s: Sequence[float], maker: Maker, recognizer: Recognizer, budget: Budget) -> Iterator[Row]:
-    """Capacities for each interval, an equal share of the time for each."""
+    """Capacities for each interval; half of the time is the first one's, the rest is shared by the others."""
     first: Capacity | None = None
     for index, interval_s in enumerate(intervals_s):
         if budget.over:
             return
-        share = Budget(budget.left_s / (len(intervals_s) - index))
+        left = len(intervals_s) - index
+        share = Budget(budget.left_s / (2 if left == len(intervals_s) > 1 else left))
         guess = 2 if maker.tiny else FIRST_GUESS
         if first is not None and first.streams:
             guess = max(1, round(first.streams * interval_s / first.interval_s))
