@@ -21,6 +21,7 @@ from .checkpoint import resolve_source
 from .config import FRAMES_PER_SECOND, AttentionMode, EncoderConfig
 from .context_limit import ContextLimit
 from .decoding import Allowed, Decoder, DecodeRow, HostDecoder, RowInput
+from .device import choose_device
 from .device_decoding import DeviceDecoder
 from .encoder_stream import EncoderStreams
 from .kv_cache import KVCache, Slots
@@ -107,6 +108,7 @@ class Recognizer:
         `memory`: bytes that may be taken on an accelerator, None for what is free. Raises CheckpointError, ValueError
         for another argument.
         """
+        device = choose_device(device)
         if memory is not None and torch.device(device).type == "cpu":
             raise ValueError("memory is for an accelerator: on a CPU, slots grow and shrink with the streams")
         folder = resolve_source(source, revision=revision, offline=offline, progress=progress)

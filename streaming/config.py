@@ -93,7 +93,9 @@ class ServerOptions:
     allow_origin: tuple[str, ...] = _option((), "origin of web pages that may connect too (repeatable); '*' for all")
     tls_cert: str | None = _option(None, "PEM certificate file; serves https and wss")
     tls_key: str | None = _option(None, "PEM key file of the certificate")
-    max_sessions: int = _option(64, "sessions at a time", low=1)
+    max_sessions: int | None = _option(
+        None, "sessions at a time; None: 64, or what an accelerator has slots for", low=1
+    )
     idle_timeout_s: float = _option(60.0, "a client silent for this long is closed", low=0.1)
     ping_interval_s: float = _option(20.0, "time between pings; a client that does not answer is cut", low=0.01)
     max_ahead_ms: int = _option(60_000, "how far a client's audio may run ahead of the clock; 0: no bound", low=0)

@@ -141,12 +141,16 @@ class Engine(Generic[S]):
     def alive(self) -> bool:
         return not self._stopping
 
+    @property
+    def slots(self) -> int | None:
+        return self._recognizer.slots
+
     def busy_s(self) -> float:
         began = self._step_began
         return 0.0 if began is None else self._clock() - began
 
     def refusal(self) -> str | None:
-        slots = self._recognizer.slots
+        slots = self.slots
         if slots is not None and max(len(self._members), len(self._open)) >= slots:
             return f"all {slots} slots of the model are in use"
         if self._pace.overloaded(self._clock()):

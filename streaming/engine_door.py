@@ -42,6 +42,10 @@ class EngineLike(Protocol):
     def alive(self) -> bool:
         """Neither stopped nor ended by a fault."""
 
+    @property
+    def slots(self) -> int | None:
+        """Utterances that the model can hold at a time; None: as many as come."""
+
     def busy_s(self) -> float:
         """For how long the present step has been running; 0 between steps."""
 

@@ -16,6 +16,9 @@ from .metrics import Metrics
 from .session import Session
 from .waiting_room import WaitingRoom
 
+DEFAULT_SESSIONS = 64
+"""At a time, at least, where the options do not say."""
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -85,7 +88,12 @@ def make_service(
         server_options=server_options,
         session_options=session_options,
         metrics=metrics,
-        admission=Admission(server_options.max_sessions, metrics, engine.refusal),
+        admission=Admission(server_options.max_sessions or _sessions_for(engine), metrics, engine.refusal),
         keys=KeyRing(keys),
         waiting=WaitingRoom(server_options.resume_ttl_s, server_options.max_detached, metrics),
     )
+
+
+def _sessions_for(engine: EngineLike) -> int:
+    """More than the slots: the engine refuses new sessions itself, and who comes back needs a connection."""
+    return max(DEFAULT_SESSIONS, 2 * (engine.slots or 0))

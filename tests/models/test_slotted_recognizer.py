@@ -87,6 +87,12 @@ def test_a_cap_on_memory_is_for_accelerators(checkpoint: Path) -> None:
         Recognizer.load(checkpoint, memory=2**33)
 
 
+def test_a_device_that_is_not_there_is_told(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ValueError, match="device is 'cuda', but torch sees 0 CUDA devices"):
+        Recognizer.load(checkpoint, device="cuda")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_float32_on_the_device_says_what_a_cpu_says(checkpoint: Path) -> None:

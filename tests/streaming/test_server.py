@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import httpx
 import pytest
@@ -368,6 +369,16 @@ async def test_a_session_more_than_the_model_has_slots_is_told_so() -> None:
                 assert "all 1 slots" in heard.of("error")[0]["message"]
         await live.quiet()
         assert (await dictate(live, 0.1)).code == 1000
+
+
+@in_loop
+async def test_as_many_sessions_as_the_model_has_slots() -> None:
+    async with live_server(slots=70) as live, AsyncExitStack() as held:
+        for _ in range(65):
+            client = await held.enter_async_context(live.connect())
+            await say(client, "start", **PUSH_TO_TALK)
+            await hear(client, "ready")
+        assert live.service.admission.sessions == 65
 
 
 @in_loop
