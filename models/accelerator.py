@@ -21,6 +21,7 @@ def make_pool(network: Network, dtype: torch.dtype, memory: int | None) -> SlotP
     None: what is free. Raises ValueError when not one slot fits.
     """
     device, config = network.device, network.config.decoder
+    torch.cuda.empty_cache()  # what loading left behind
     free, total = torch.cuda.mem_get_info(device)
     share = 1.0 if memory is None else min(1.0, max(0, memory - CONTEXT) / total)
     torch.cuda.set_per_process_memory_fraction(share, device)

@@ -16,7 +16,6 @@ import torch
 
 from scripts.gpu_model import Maker, synchronize
 from scripts.gpu_parts import Budget, Row
-from steno.models.accelerator import make_recorder
 from steno.models.decoding import DecodeRow, RowInput
 from steno.models.device_decoding import DeviceDecoder
 from steno.models.network import Network
@@ -77,13 +76,11 @@ def weight_numbers(network: Network) -> tuple[int, int]:
 
 def micro(maker: Maker, recognizer: Recognizer, budget: Budget) -> Iterator[Row]:
     """Everything that the budget allows; `recognizer` lends its network and its slots, of which none is open."""
-    network, pool = recognizer.network, recognizer.pool
+    network, pool, decoder = recognizer.network, recognizer.pool, recognizer.decoder
     assert pool is not None
+    assert isinstance(decoder, DeviceDecoder)
     limits = ceilings(maker)
     most = 4 if maker.tiny else max(BATCHES)
-    decoder = DeviceDecoder(
-        network, pool, recognizer.prompt.end_ids, recorder=make_recorder(network.device), widths=BATCHES
-    )
     yield {"what": "ceilings", **asdict(limits)}
     measures = [
         *(partial(decode_step, maker, decoder, pool, limits, b, c) for b in BATCHES if b <= most for c in CONTEXTS),
@@ -93,7 +90,7 @@ def micro(maker: Maker, recognizer: Recognizer, budget: Budget) -> Iterator[Row]
     for measure in measures:
         if not budget.over:
             yield asdict(measure())
-    yield {"what": "decode graphs recorded", "count": decoder.graphs}
+    yield {"what": "graphs of decoding and passes", "count": decoder.graphs}
 
 
 @torch.inference_mode()
