@@ -57,10 +57,10 @@ def graphs_equal_eager(maker: Maker) -> Row:
 
 
 def device_equals_cpu(maker: Maker) -> Row:
-    """The same weights: made here, copied there."""
-    ours = maker.recognizer("0.6b", "plain", dtype="float32", memory=_some(maker))
-    theirs = maker.recognizer("0.6b", "plain", dtype="float32", device="cpu")
-    theirs.network.load_state_dict(ours.network.state_dict())
+    """The same weights; on the CPU with plain layers, growing slots and choices of the host."""
+    made = maker.network("0.6b", "plain", dtype="float32", device="cpu")
+    ours = made.on(maker.device).recognizer(_some(maker))
+    theirs = Recognizer(made.network, made.tokenizer, name="on the CPU", mode=made.mode)
     clips = _clips(maker, 2.0 if maker.tiny else 5.0)
     said, expected = _ids(ours, clips), _ids(theirs, clips)
     return {"equal": said == expected, "tokens": sum(map(len, said))}

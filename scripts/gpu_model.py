@@ -8,6 +8,7 @@ cost of every product: a text known beforehand without a word of it in the code 
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from dataclasses import dataclass, replace
@@ -24,7 +25,8 @@ from steno.models.accelerator import make_pool, use_exact_float32
 from steno.models.checkpoint import load_config
 from steno.models.mel import SAMPLE_RATE, Samples
 from steno.models.network import Network
-from steno.models.numeric import choose_mode
+from steno.models.numeric import NumericMode, choose_mode
+from steno.models.packing import merge_network
 from steno.models.recognizer import Recognizer
 from steno.models.slot_pool import SlotPool
 from steno.models.tokenizer import Tokenizer
@@ -61,16 +63,8 @@ class Maker:
     def size(self, name: str) -> Size:
         return TINY if self.tiny else SIZES[name]
 
-    def recognizer(
-        self,
-        name: str,
-        weights: Weights,
-        *,
-        dtype: str | None = None,
-        device: str | None = None,
-        memory: int | None = None,
-    ) -> Recognizer:
-        """Of a size of `make_checkpoint`, with slots: of free memory or `memory` on CUDA, a few on a CPU."""
+    def network(self, name: str, weights: Weights, *, dtype: str | None = None, device: str | None = None) -> Made:
+        """Of a size of `make_checkpoint`, as it is loaded."""
         where = torch.device(device or self.device)
         mode = replace(choose_mode(dtype or self.dtype, where), packed=False)
         with tempfile.TemporaryDirectory() as made:
@@ -84,9 +78,35 @@ class Maker:
         network.to(mode.weights).to_empty(device=where)
         network.tie()
         fill(network, weights)
-        use_exact_float32(where)
-        pool = make_pool(network, mode.cache, memory) if where.type == "cuda" else _cpu_pool(network, mode.cache)
-        return Recognizer(network, tokenizer, name=f"{name} {weights}", mode=mode, pool=pool)
+        return Made(network, tokenizer, mode)
+
+    def recognizer(
+        self, name: str, weights: Weights, *, dtype: str | None = None, memory: int | None = None
+    ) -> Recognizer:
+        """The network of these words, ready for its device, with slots: of free memory or `memory` on CUDA."""
+        return self.network(name, weights, dtype=dtype).recognizer(memory)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A network as it is loaded, and what belongs to it."""
+
+    network: Network
+    tokenizer: Tokenizer
+    mode: NumericMode
+
+    def recognizer(self, memory: int | None = None) -> Recognizer:
+        """Over this network, whose layers are merged as those of every network on an accelerator are."""
+        network, mode = self.network, self.mode
+        use_exact_float32(network.device)
+        merge_network(network)
+        on_cuda = network.device.type == "cuda"
+        pool = make_pool(network, mode.cache, memory) if on_cuda else _cpu_pool(network, mode.cache)
+        return Recognizer(network, self.tokenizer, name="random", mode=mode, pool=pool)
+
+    def on(self, device: str) -> Made:
+        """The same weights elsewhere."""
+        return replace(self, network=copy.deepcopy(self.network).to(device))
 
 
 def _cpu_pool(network: Network, dtype: torch.dtype) -> SlotPool:

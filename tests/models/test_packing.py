@@ -14,9 +14,11 @@ from scripts.make_checkpoint import SIZES, Size, write_checkpoint
 from steno.models.checkpoint import load_network
 from steno.models.decoder import Row
 from steno.models.kv_cache import KVCache
+from steno.models.layers import EncoderLayer
 from steno.models.mel import SAMPLE_RATE
 from steno.models.network import Network
 from steno.models.numeric import FLOAT32, INT8, PACKED_BFLOAT16, NumericMode, choose_mode
+from steno.models.packed_layers import PackedDecoderLayer
 from steno.models.packed_linear import (
     BFloat16Linear,
     Int8Linear,
@@ -25,7 +27,7 @@ from steno.models.packed_linear import (
     pack_int8,
     quantise_rows,
 )
-from steno.models.packing import pack_network
+from steno.models.packing import merge_network, pack_network
 from steno.models.recognizer import Recognizer
 from steno.models.vocabulary import RescoredHead, best, largest
 from tests.audio_clips import recording
@@ -220,3 +222,21 @@ def test_a_packed_recogniser_streams_and_names_its_mode(tmp_path: Path, name: st
     assert len(hypothesis.logprobs) == len(hypothesis.token_ids) > 0
     assert all(np.isfinite(hypothesis.logprobs))
     assert not any(parameter.requires_grad for parameter in recognizer.network.parameters())
+
+
+def test_merged_layers_compute_what_the_plain_ones_do(tmp_path: Path) -> None:
+    plain = Recognizer.load(tiny_checkpoint(tmp_path))
+    merged = Recognizer.load(tmp_path)
+    merge_network(merged.network)
+    samples = recording("lj_printing")[: round(5.3 * SAMPLE_RATE)]
+    torch.testing.assert_close(merged.encode(samples), plain.encode(samples), atol=1e-5, rtol=1e-4)
+    expected, found = (each.transcribe(samples, max_new_tokens=16) for each in (plain, merged))
+    assert found.token_ids == expected.token_ids
+    assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-3)
+
+
+def test_an_encoder_in_float16_keeps_its_own_layers(tmp_path: Path) -> None:
+    network = load_network(tiny_checkpoint(tmp_path), device="cpu", dtype=torch.float16)
+    merge_network(network)
+    assert all(isinstance(layer, EncoderLayer) for layer in network.audio_tower.layers)
+    assert all(isinstance(layer, PackedDecoderLayer) for layer in network.model.layers)
