@@ -47,6 +47,8 @@ def merge_network(network: Network) -> None:
     whose own layers keep activations off infinity.
     """
     layers, encoder = network.model.layers, network.audio_tower
+    for convolution in (encoder.conv2d2, encoder.conv2d3):  # the layout of the libraries' fast convolutions
+        convolution.to(memory_format=torch.channels_last)
     for index, layer in enumerate(layers):
         assert isinstance(layer, DecoderLayer)
         layers[index] = PackedDecoderLayer(layer, MergedLinear, network.dtype)
