@@ -48,7 +48,8 @@ def merge_network(network: Network) -> None:
     """
     layers, encoder = network.model.layers, network.audio_tower
     for convolution in (encoder.conv2d2, encoder.conv2d3):  # the layout of the libraries' fast convolutions
-        convolution.to(memory_format=torch.channels_last)
+        weight = convolution.weight.detach().contiguous(memory_format=torch.channels_last)
+        convolution.weight = nn.Parameter(weight, requires_grad=False)
     for index, layer in enumerate(layers):
         assert isinstance(layer, DecoderLayer)
         layers[index] = PackedDecoderLayer(layer, MergedLinear, network.dtype)
