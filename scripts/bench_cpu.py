@@ -219,7 +219,8 @@ def main() -> None:
                 if task in todo.get(name, todo["steno"]):
                     result = results.setdefault(task.name, {}).setdefault(name, Result(task))
                     result.runs.append(worker.run(task))
-                    print(f"run {run + 1}: {task.name}, {name}", file=sys.stderr)
+                    rtf = Result(task, result.runs[-1:]).figures()["rtf"]
+                    print(f"run {run + 1}: {task.name}, {name}: {rtf}", file=sys.stderr)
         if run + 1 < arguments.runs:
             show(results, {})
     memory = {name: (worker.loaded, worker.close()) for name, worker in workers.items()}

@@ -1,5 +1,8 @@
 """From options to an engine with real (random, tiny) models: a recognizer, with or without an aligner beside it."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -84,3 +87,16 @@ def test_models_in_the_wrong_place_are_named(recognizer: str, aligner: str) -> N
         load_engine(options(aligner), Metrics())
     with pytest.raises(ValueError, match="nowhere"):
         load_engine(options("./nowhere"), Metrics())
+
+
+def test_window_and_context_limit_reach_the_recognizer(recognizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, object]] = []
+    load = Recognizer.load
+
+    def noting(*args: Any, **values: Any) -> Recognizer:
+        asked.append((values["window_s"], values["context_limit_s"]))
+        return load(*args, **values)
+
+    monkeypatch.setattr(Recognizer, "load", noting)
+    load_engine(replace(options(recognizer), window_s=2, context_limit_s=16), Metrics())
+    assert asked == [(2, 16)]
