@@ -30,6 +30,7 @@ from .vocabulary import load_vocabulary, token_id
 SAMPLE_RATE = 16_000
 CHUNK_FRAMES = 100
 NOISE_BANK = 240  # grows to so many
+REPEATED = 0.2  # share of the pieces of joins that say again what the one before said: counting is hard
 MISHEARD = 0.05  # share of the text before a word that is replaced, so that the words are sought in the audio
 POOL = 384  # plans sorted by length before they are cut into batches
 
@@ -122,7 +123,9 @@ class Planner:
                 room = limit * speed - 0.3 * SAMPLE_RATE
                 pieces, language = [], self._languages[key]
                 for _ in range(rng.integers(2, 11)):
-                    piece = members[rng.integers(len(members))]
+                    again = [m for m in members if m.words == pieces[-1].words] if pieces else []
+                    among = again if again and rng.random() < REPEATED else members
+                    piece = among[rng.integers(len(among))]
                     room -= piece.samples + 0.15 * SAMPLE_RATE
                     if room < 0:
                         break

@@ -1,18 +1,32 @@
-"""Where the decoder should look: some heads of one layer are told which audio says the word they are to write.
+"""Where the decoder should look: some heads are told which audio says the word just written, and some of the next layer
+which says the word to write.
 
 Left to itself a small decoder takes long to learn to follow the audio, and meanwhile guesses from the text before.
 The words' places come from the CTC head's own best path, so nothing has to be aligned beforehand. The idea is that of
 guided attention (Tachibana et al. 2018), with known words in the place of a diagonal.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from .ctc_paths import best_paths
 
-LAYER = 1  # of the decoder: not the last, so that what was read can be worked with
-HEADS = 2  # of that layer, the first ones; they share the first key head
 REACH = 1  # tokens of audio to either side of where a word was heard
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Heads of a decoder layer that share a key head."""
+
+    layer: int
+    heads: slice
+    key_head: int
+
+
+WRITTEN = Look(layer=0, heads=slice(2, 4), key_head=1)
+NEXT = Look(layer=1, heads=slice(0, 2), key_head=0)  # not the last layer, so that what was read can be worked with
 
 
 def words_heard(
@@ -25,13 +39,13 @@ def words_heard(
 
 
 def looking_loss(queries: Tensor, keys: Tensor, is_audio: Tensor, heard: Tensor, words: Tensor) -> Tensor:
-    """Mean of -log of the attention that falls on the right audio, over positions that are to write a word.
+    """Mean of -log of the attention that falls on the right audio, over positions that have a word to look for.
 
-    `queries` `[B, L, heads, size]` and `keys` `[B, L, kv_heads, size]` of the layer, rotated; `is_audio` `[B, L]`;
-    `heard` `[B, T]` as of `words_heard`; `words` `[B, L]` the word that each position is to write, -1 for none.
+    `queries` `[B, L, heads, size]` and `keys` `[B, L, size]`, rotated; `is_audio` `[B, L]`; `heard` `[B, T]` as of
+    `words_heard`; `words` `[B, L]` the word that each position looks for, -1 for none.
     """
     length = queries.shape[1]
-    scores = torch.einsum("bqhd,bkd->bhqk", queries[:, :, :HEADS], keys[:, :, 0]).float() * queries.shape[-1] ** -0.5
+    scores = torch.einsum("bqhd,bkd->bhqk", queries, keys).float() * queries.shape[-1] ** -0.5
     causal = torch.ones(length, length, dtype=torch.bool, device=scores.device).tril()
     place = (is_audio.cumsum(1) - 1).clamp(0, heard.shape[1] - 1)
     right = torch.zeros(scores.shape[0], length, length, dtype=torch.bool, device=scores.device)
@@ -51,6 +65,6 @@ def looking_loss(queries: Tensor, keys: Tensor, is_audio: Tensor, heard: Tensor,
         return torch.zeros_like(scores).sum()
     wanted = scores.masked_fill(~right[:, None], -torch.inf)
     everything = scores.masked_fill(~causal, -torch.inf)
-    chosen = judged[:, None].expand(-1, HEADS, -1)
+    chosen = judged[:, None].expand(-1, scores.shape[1], -1)
     missed: Tensor = everything.logsumexp(-1)[chosen] - wanted[chosen].logsumexp(-1)
     return missed.mean()

@@ -63,11 +63,10 @@ class Losses(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What the decoder makes of rows of L positions, and what `guidance.LAYER` compared to look around."""
+    """What the decoder makes of rows of L positions, and what each layer compared to look around."""
 
     states: Tensor  # [B, L, hidden], normed
-    queries: Tensor  # [B, L, heads, head size]
-    keys: Tensor  # [B, L, kv heads, head size]
+    compared: list[tuple[Tensor, Tensor]]  # queries [B, L, heads, head size], keys [B, L, kv heads, head size]
 
 
 class Heard(NamedTuple):
@@ -164,7 +163,7 @@ class TrainingModel(nn.Module):
 
         for layer in decoder.layers:
             x = layer(x, cos, sin, attend)
-        return Decoded(decoder.norm(x), *compared[guidance.LAYER])
+        return Decoded(decoder.norm(x), compared)
 
     def losses(self, batch: Batch, plan: AttentionPlan, with_decoder: bool) -> Losses:
         """All of them for one batch; `answer` is the pooled loss where the decoder is left out."""
@@ -190,17 +189,24 @@ class TrainingModel(nn.Module):
         return Losses(phonemes, frames, ctc, self._looking(scores.detach(), decoded, batch), answer)
 
     def _looking(self, scores: Tensor, decoded: Decoded, batch: Batch) -> Tensor:
-        """`guidance.looking_loss`, with the words where the CTC scores `[T, B, classes]` have them."""
+        """Both looks of `guidance`, with the words where the CTC scores `[T, B, classes]` have them."""
         counts = batch.ctc_lengths.tolist()
         labels = pad_sequence(list(batch.ctc_targets.split(counts)), batch_first=True)
         label_words = pad_sequence(list(batch.ctc_words.split(counts)), batch_first=True, padding_value=-1)
         if not labels.shape[1]:  # nothing is said in the whole batch
-            return decoded.queries.sum() * 0
+            return torch.zeros_like(scores).sum()
         heard = guidance.words_heard(
             scores.transpose(0, 1), batch.tokens, labels, batch.ctc_lengths, label_words, self.blank
         )
         is_audio = batch.ids == self.config.audio_token_id
-        return guidance.looking_loss(decoded.queries, decoded.keys, is_audio, heard, batch.words)
+        written = F.pad(batch.words, (1, 0), value=-1)[:, :-1]
+        total = torch.zeros((), device=scores.device)
+        for look, words in ((guidance.WRITTEN, written), (guidance.NEXT, batch.words)):
+            queries, keys = decoded.compared[look.layer]
+            total = total + guidance.looking_loss(
+                queries[:, :, look.heads], keys[:, :, look.key_head], is_audio, heard, words
+            )
+        return total / 2
 
     def _phoneme_losses(self, middle: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """CTC over the clips with a pronunciation; cross-entropy over the frames with a label."""

@@ -174,7 +174,7 @@ class Trainer:
         with torch.autocast(self._device.type, torch.bfloat16):
             losses = self._model.losses(batch, self._draw_plan(), with_decoder)
             loss = losses.phonemes + stage.frames * losses.frames + 0.5 * losses.ctc
-            loss = loss + 0.5 * losses.looking + (1.0 if with_decoder else 0.3) * losses.answer
+            loss = loss + losses.looking + (1.0 if with_decoder else 0.3) * losses.answer
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 2.0)
         self._optimiser.step()

@@ -17,7 +17,7 @@ def test_words_are_found_where_the_scores_have_them() -> None:
 
 def _loss(looked_at: int) -> float:
     """One row: 6 audio tokens behind a prompt token, then the position that writes word 1."""
-    keys = torch.eye(8)[None, :, None, :] * 10
+    keys = torch.eye(8)[None] * 10
     queries = torch.zeros(1, 8, 2, 8)
     queries[0, 7, :, looked_at] = 10.0
     is_audio = torch.tensor([[False] + [True] * 6 + [False]])
@@ -35,7 +35,7 @@ def test_attention_elsewhere_costs() -> None:
 
 
 def test_rows_without_words_have_no_loss() -> None:
-    queries, keys = torch.randn(1, 4, 2, 8), torch.randn(1, 4, 1, 8)
+    queries, keys = torch.randn(1, 4, 2, 8), torch.randn(1, 4, 8)
     nothing = torch.full((1, 4), -1)
     loss = looking_loss(queries, keys, torch.tensor([[False, True, True, False]]), nothing[:, :2], nothing)
     assert float(loss) == 0.0
