@@ -30,6 +30,7 @@ from .vocabulary import load_vocabulary, token_id
 SAMPLE_RATE = 16_000
 CHUNK_FRAMES = 100
 NOISE_BANK = 240  # grows to so many
+LONG = 0.1  # share of the joins that may be long: a decoder loses its place in lengths that it never saw
 REPEATED = 0.2  # share of the pieces of joins that say again what the one before said: counting is hard
 MISHEARD = 0.05  # share of the text before a word that is replaced, so that the words are sought in the audio
 POOL = 384  # plans sorted by length before they are cut into batches
@@ -42,7 +43,8 @@ SHARES: dict[tuple[str, str], float] = {
     ("moonshine", "join"): 0.06,
     ("alnum", "single"): 0.09,
     ("alnum", "join"): 0.15,
-    ("pv-intent", "single"): 0.16,
+    ("pv-intent", "single"): 0.14,
+    ("pv-intent", "join"): 0.04,
     ("pv-wake", "single"): 0.03,
     ("ovos-ww", "single"): 0.07,
     ("asterisk-en", "single"): 0.015,
@@ -83,7 +85,7 @@ class Planner:
             self._single[clip.source].append((piece, clip))
             self._languages[clip.speaker + clip.source] = clip.language
             voice = voices[clip.source][clip.speaker + clip.source]
-            if clip.samples < 2 * SAMPLE_RATE and len(words) <= 3:
+            if clip.source == "pv-intent" or (clip.samples < 2 * SAMPLE_RATE and len(words) <= 3):
                 voice.append(piece)
             elif clip.source == "alnum" and clip.id in ends:
                 voice += _single_words(piece)
@@ -122,7 +124,7 @@ class Planner:
                 key, members = voices[rng.integers(len(voices))]
                 room = limit * speed - 0.3 * SAMPLE_RATE
                 pieces, language = [], self._languages[key]
-                for _ in range(rng.integers(2, 11)):
+                for _ in range(rng.integers(2, 36 if rng.random() < LONG else 11)):
                     again = [m for m in members if m.words == pieces[-1].words] if pieces else []
                     among = again if again and rng.random() < REPEATED else members
                     piece = among[rng.integers(len(among))]

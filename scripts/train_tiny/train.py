@@ -51,7 +51,7 @@ _FEW_WORDS = ("fsdd", "moonshine", "alnum", "pv-intent", "pv-wake", "ovos-ww", "
 STAGES = [
     Stage(Recipe(3.0, 24, strength=0.3, voice=0.3, sources=_FEW_WORDS), 1.3, 0.15, with_decoder=False, frames=1.0),
     Stage(Recipe(6.0, 32, strength=0.5, voice=0.5, sources=_FEW_WORDS), 0.6, 0.25, with_decoder=True, frames=0.5),
-    Stage(Recipe(12.0, 40, strength=0.4, voice=1.0), 0.0, 2.0, with_decoder=True, frames=0.3),
+    Stage(Recipe(26.0, 40, strength=0.4, voice=1.0), 0.0, 2.0, with_decoder=True, frames=0.3),
 ]
 WARMUP_STEPS = 300
 COOLING = 0.35  # the last part of the training, in which the rate falls to nothing
