@@ -55,7 +55,7 @@ SHARES: dict[tuple[str, str], float] = {
     ("synthetic", "single"): 0.14,
     ("synthetic", "join"): 0.05,
 }
-NOISE_SHARE = 0.07
+NOISE_SHARE = 0.09
 
 
 @dataclass(frozen=True, slots=True)

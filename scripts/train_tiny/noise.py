@@ -121,7 +121,21 @@ def silence(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     return np.asarray(rng.choice([0.0, 1e-4, 1e-3]) * rng.standard_normal(count))
 
 
-_MAKERS: list[_Maker] = [coloured, coloured, hum, music, glides, bursts, bursts, coughs, coughs, clicks, silence]
+_MAKERS: list[_Maker] = [
+    coloured,
+    coloured,
+    hum,
+    music,
+    glides,
+    bursts,
+    bursts,
+    coughs,
+    coughs,
+    coughs,
+    coughs,
+    clicks,
+    silence,
+]
 
 
 def draw_noise(rng: np.random.Generator, count: int) -> Samples:
