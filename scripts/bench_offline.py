@@ -104,15 +104,13 @@ def bench_steno(arguments: argparse.Namespace, samples: Samples) -> dict[str, ob
     dtype = getattr(torch, arguments.dtype)
     recognizer = Recognizer.load(arguments.official, device=arguments.device, dtype=dtype)
     load = watch.lap()
-    tensors = len(recognizer.network.state_dict())
     runs = []
     for _ in range(arguments.runs):
         watch.lap()
         transcription = recognizer.transcribe(samples, max_new_tokens=arguments.tokens)
         runs.append(watch.lap())
     seconds = samples.size / SAMPLE_RATE
-    found = report(seconds, load, runs, len(transcription.token_ids), arguments.device)
-    return {**found, "tensors": tensors}
+    return report(seconds, load, runs, len(transcription.token_ids), arguments.device)
 
 
 def bench_transformers(arguments: argparse.Namespace, samples: Samples) -> dict[str, object]:

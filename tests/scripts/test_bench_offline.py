@@ -24,7 +24,6 @@ def test_both_engines_report_time_and_memory(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     result = json.loads(done.stdout)
     assert result["audio_s"] == 3.0
-    assert result["steno"]["tensors"] == 70
     for engine in ("steno", "transformers"):
         measured = result[engine]
         assert measured["tokens"] == 8

@@ -120,7 +120,7 @@ def test_ten_thousand_connections_leave_the_memory_where_it_was() -> None:
 
     async def run() -> None:
         async with live_server(server=ServerOptions(resume_ttl_s=0, idle_timeout_s=3600)) as live:
-            await open_and_drop(live, 1000)  # allocator and caches have their size after this
+            await open_and_drop(live, 10_000)  # allocator and caches have their size after this
             await live.quiet()
             before = await resident_kib()
             open_files = len(os.listdir("/proc/self/fd"))
