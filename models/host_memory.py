@@ -7,9 +7,11 @@ Weights that were packed from a mapped file need the file's pages no more.
 from __future__ import annotations
 
 import ctypes
+import functools
 import mmap
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -36,15 +38,49 @@ def release_file_pages(tensors: Iterable[Tensor]) -> None:
 
     They are read again from the file if anything asks for them, each page alone. Other tensors are left alone.
     """
+    files = list(_mapped_files())
+    for tensor in tensors:
+        pages = FilePages.of(tensor, files)
+        if pages is not None:
+            pages.release()
+            _advise(pages.start, pages.end, mmap.MADV_RANDOM)
+
+
+@dataclass(frozen=True, slots=True)
+class FilePages:
+    """The whole pages of a tensor in a mapped file, as addresses."""
+
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, tensor: Tensor, files: Iterable[tuple[int, int]] | None = None) -> FilePages | None:
+        """None for a tensor that is no view of a mapped file. `files`: the mapped ones, if they are known."""
+        first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size()
+        for start, end in _mapped_files() if files is None else files:
+            if start <= first and last <= end:
+                return cls(-(-first // mmap.PAGESIZE) * mmap.PAGESIZE, last // mmap.PAGESIZE * mmap.PAGESIZE)
+        return None
+
+    def release(self) -> None:
+        """Let go of those that are resident. The tensor must not have been written to since it was mapped."""
+        _advise(self.start, self.end, mmap.MADV_DONTNEED)
+
+
+def _mapped_files() -> Iterator[tuple[int, int]]:
+    """(start, end) of what is mapped of each file; advice on a part of it has parted the mapping. Linux only."""
     if not sys.platform.startswith("linux"):
         return
-    files = [(start, end) for start, end, inode, _ in _private_mappings() if inode]
-    page = mmap.PAGESIZE
-    for tensor in tensors:
-        first, last = tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size()
-        if any(start <= first and last <= end for start, end in files):
-            for advice in (mmap.MADV_DONTNEED, mmap.MADV_RANDOM):
-                _advise(-(-first // page) * page, last // page * page, advice)
+    whole, of = (0, 0), 0
+    for start, end, inode, _ in _private_mappings():
+        if inode and (start, inode) == (whole[1], of):
+            whole = whole[0], end
+            continue
+        if of:
+            yield whole
+        whole, of = (start, end), inode
+    if of:
+        yield whole
 
 
 def _large_anonymous() -> Iterator[tuple[int, int]]:
@@ -64,5 +100,11 @@ def _private_mappings() -> Iterator[tuple[int, int, int, str]]:
 
 
 def _advise(start: int, end: int, advice: int) -> bool:
-    libc = ctypes.CDLL(None, use_errno=True)
-    return start < end and not libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), ctypes.c_int(advice))
+    return start < end and not _libc().madvise(
+        ctypes.c_void_p(start), ctypes.c_size_t(end - start), ctypes.c_int(advice)
+    )
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)

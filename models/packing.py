@@ -15,6 +15,7 @@ from torch import nn
 
 from .checkpoint import load_config, load_network
 from .encoder import AudioEncoder
+from .file_rows import FileRows
 from .host_memory import release_file_pages, use_huge_pages
 from .layers import DecoderLayer, EncoderLayer
 from .merged_linear import MergedLinear
@@ -76,14 +77,16 @@ def pack_network(network: Network, mode: NumericMode) -> None:
 
 
 def _pack_head(network: Network, pack: Pack, mode: NumericMode) -> None:
-    """The embedding stays a view of the file, whose pages come as tokens ask for them; so do rows that rescore."""
-    head, embedding = network.lm_head, network.model.embed_tokens
+    """The embedding stays in its file, and so do the rows that rescore."""
+    head, weight = network.lm_head, network.model.embed_tokens.weight
     assert isinstance(head, nn.Linear)
+    network.model.embed_tokens = embedding = FileRows(weight)
     if mode.name == "int8":
-        network.lm_head = RescoredHead(head, pack, head.weight.detach())
+        rows = embedding if head.weight is weight else FileRows(head.weight)
+        network.lm_head = RescoredHead(head, pack, rows)
     else:
         network.lm_head = pack((head,))
-    release_file_pages((head.weight, embedding.weight))
+    release_file_pages((head.weight, weight))
 
 
 def _pack_encoder(encoder: AudioEncoder, pack: Pack, mode: NumericMode) -> None:

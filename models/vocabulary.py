@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .packed_linear import Pack
@@ -33,15 +32,15 @@ Score = Callable[[Tensor], Scored]
 
 
 class RescoredHead(nn.Module):
-    """A head in int8 whose best candidates are scored again with the full-precision rows `weight`.
+    """A head in int8 whose best candidates are scored again with the full-precision `rows` of their ids.
 
     The choice is that of the full-precision head unless its best is not among the candidates of the int8 one.
     """
 
-    def __init__(self, linear: nn.Linear, pack: Pack, weight: Tensor) -> None:
+    def __init__(self, linear: nn.Linear, pack: Pack, rows: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.coarse = pack((linear,))
-        self._weight = weight
+        self._rows = rows
 
     def forward(self, states: Tensor) -> Tensor:
         return self.score(states).scores
@@ -49,7 +48,7 @@ class RescoredHead(nn.Module):
     def score(self, states: Tensor) -> Scored:
         scores: Tensor = self.coarse(states)
         candidates = best(scores, CANDIDATES)
-        exact = torch.einsum("nh,nch->nc", states, F.embedding(candidates, self._weight).to(states.dtype))
+        exact = torch.einsum("nh,nch->nc", states, self._rows(candidates).to(states.dtype))
         scores.scatter_(1, candidates, exact)
         return Scored(scores, candidates.gather(1, exact.argmax(1, keepdim=True))[:, 0])
 

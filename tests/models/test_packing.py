@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from scripts.make_checkpoint import SIZES, Size, write_checkpoint
 from steno.models.checkpoint import load_network
 from steno.models.decoder import Row
+from steno.models.file_rows import FileRows
 from steno.models.kv_cache import KVCache
 from steno.models.layers import EncoderLayer
 from steno.models.mel import SAMPLE_RATE
@@ -192,7 +193,7 @@ def test_an_int8_head_chooses_as_its_exact_rows_do() -> None:
     exact = head(states).argmax(1)
     with torch.inference_mode():
         coarse = pack_int8((head,))(states).argmax(1)
-        rescored = RescoredHead(head, pack_int8, head.weight).score(states).choices
+        rescored = RescoredHead(head, pack_int8, FileRows(head.weight)).score(states).choices
     assert (coarse != exact).any()  # else the rescoring is not tested
     assert (rescored == exact).float().mean() >= 0.99
 
