@@ -1,7 +1,8 @@
 """Which 20 ms frames are speech. Knows frames and levels; refuses to know segments, time limits and the wire.
 
 `WebrtcVad` asks Google's WebRTC detector and a level gate: the frame must also stand out from the background, whose
-level is followed all the time. Both together pass a small hysteresis, so that single frames do not flip the answer.
+level is followed all the time. Both together pass a small hysteresis, so that single frames do not flip the answer. The
+detector knows absolute levels and misses a quiet microphone, so that a gain brings the loudest of late to one level.
 """
 
 from collections import deque
@@ -17,11 +18,15 @@ from .work import SAMPLE_RATE, Samples
 FRAME = SAMPLE_RATE // 50
 """Samples of a frame: 20 ms."""
 
-_QUIETEST_DB = -70.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
+_QUIETEST_DB = -80.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
 _LOUDEST_FLOOR_DB = -20.0
 _RISE_DB = 0.04  # per frame, 2 dB/s: slower than the swing of speech, fast enough for a fan switched on
 _FALL = 0.2  # share of the way per frame
 _STEADY_FRAMES, _STEADY_DB = 50, 5.0  # no voice stays within 5 dB for a second; noise, hum and held tones do
+_DETECTOR_DB = -30.0  # level of the loudest of late as the detector hears it
+_LOUDEST_GAIN_DB = 40.0
+_SPEECH_OVER_BACKGROUND_DB = 20.0  # the loudest of late is taken for no less
+_LOUDNESS_FALL_DB = 0.1  # per frame, 5 dB/s
 _ONSET = (3, 5)  # 3 speech frames of the last 5 switch on
 _RELEASE = 4  # 4 frames without speech switch off
 _HANN = np.hanning(FRAME + 1)[:-1].astype(np.float32)
@@ -67,8 +72,29 @@ class BackgroundLevel:
         self.level_db = min(max(self.level_db, _QUIETEST_DB), _LOUDEST_FLOOR_DB)
 
 
+class DetectorGain:
+    """Gain that brings the loudest of late to the level that the detector knows: never down, up by 40 dB at most.
+
+    None in the first second, while the background is not known: noise would be brought to the level of speech.
+    """
+
+    def __init__(self) -> None:
+        self._loudest_db = -100.0
+        self._frames = 0
+
+    def follow(self, level_db: float, background_db: float) -> float:
+        """Take the level of the next frame; returns its factor."""
+        fallen = max(self._loudest_db - _LOUDNESS_FALL_DB, background_db + _SPEECH_OVER_BACKGROUND_DB)
+        self._loudest_db = max(level_db, fallen)
+        self._frames += 1
+        if self._frames <= _STEADY_FRAMES:
+            return 1.0
+        gain_db = min(max(_DETECTOR_DB - self._loudest_db, 0.0), _LOUDEST_GAIN_DB)
+        return float(10 ** (gain_db / 20))
+
+
 class WebrtcVad:
-    """WebRTC's detector behind a level gate and a hysteresis.
+    """WebRTC's detector behind a gain, a level gate and a hysteresis.
 
     Args:
         aggressiveness: 0 (lets most through) to 3.
@@ -79,21 +105,22 @@ class WebrtcVad:
         self._detector = webrtcvad.Vad(aggressiveness)
         self._margin_db = margin_db
         self._background = BackgroundLevel()
+        self._gain = DetectorGain()
         self._recent: deque[bool] = deque(maxlen=_ONSET[1])
         self._speaking = False
 
     def classify(self, samples: Samples) -> list[bool]:
         """See `Vad.classify`."""
-        pcm = (np.minimum(np.maximum(samples, -1), 1) * 32767).astype(np.int16).tobytes()
-        size = 2 * FRAME
+        frames = samples.reshape(-1, FRAME)
         answers = []
-        for index, level in enumerate(levels_db(samples).tolist()):
+        for frame, level in zip(frames, levels_db(samples).tolist(), strict=True):
             self._background.follow(level)
             margin = self._margin_db / 2 if self._speaking else self._margin_db
             stands_out = level > self._background.level_db + margin
-            frame = pcm[index * size : (index + 1) * size]
+            heard = frame * self._gain.follow(level, self._background.level_db)
+            pcm = (np.minimum(np.maximum(heard, -1), 1) * 32767).astype(np.int16).tobytes()
             # The detector hears every frame: it adapts to the background by itself.
-            voiced = bool(self._detector.is_speech(frame, SAMPLE_RATE))
+            voiced = bool(self._detector.is_speech(pcm, SAMPLE_RATE))
             answers.append(self._smooth(voiced and stands_out))
         return answers
 
