@@ -5,7 +5,6 @@ only through the clock and the sleep that the caller of `paced` may replace.
 """
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -16,12 +15,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from steno.streaming.decoded_audio import SAMPLE_RATE_HZ, Samples, in_blocks, mono_pieces
 
-SAMPLE_RATE_HZ = 16_000
 BLOCK_SAMPLES = 640  # 40 ms: short against the lag of a caption, long against the cost of a frame
-
-_log = logging.getLogger(__name__)
 
 
 class AudioFileError(Exception):
@@ -36,20 +32,7 @@ def read_blocks(source: str | Path | BinaryIO, *, block_samples: int = BLOCK_SAM
     """
     if block_samples < 1:
         raise ValueError(f"block_samples must be at least 1, got {block_samples}")
-    pending: list[Samples] = []
-    held = 0
-    for piece in _decode(source):
-        pending.append(piece)
-        held += len(piece)
-        if held < block_samples:
-            continue
-        joined = np.concatenate(pending)
-        whole = held - held % block_samples
-        for start in range(0, whole, block_samples):
-            yield joined[start : start + block_samples]
-        pending, held = [joined[whole:]], held - whole
-    if held:
-        yield np.concatenate(pending)
+    yield from in_blocks(_decode(source), block_samples)
 
 
 def read_audio(source: str | Path | BinaryIO) -> Samples:
@@ -91,23 +74,11 @@ async def paced(
 def _decode(source: str | Path | BinaryIO) -> Iterator[Samples]:
     name = _name_of(source)
     decoded = False
-    damaged_packets = 0
     try:
         with av.open(str(source) if isinstance(source, Path) else source) as container:
             if not container.streams.audio:
                 raise AudioFileError(f"{name}: there is no audio in this file")
-            mono = _MonoResampler()
-            for packet in container.demux(container.streams.audio[0]):
-                try:
-                    frames = packet.decode()
-                except av.InvalidDataError:
-                    damaged_packets += 1
-                    continue
-                for frame in frames:
-                    for piece in mono.convert(frame):
-                        decoded = True
-                        yield piece
-            for piece in mono.flush():
+            for piece in mono_pieces(container, name):
                 decoded = True
                 yield piece
     except (av.FFmpegError, OSError) as error:
@@ -116,41 +87,7 @@ def _decode(source: str | Path | BinaryIO) -> Iterator[Samples]:
         raise AudioFileError(f"{name}: cannot be read as audio: {reason}") from error
     if not decoded:
         raise AudioFileError(f"{name}: cannot be read as audio: no samples in it")
-    if damaged_packets:
-        _log.warning("%s: %d damaged packets skipped", name, damaged_packets)
 
 
 def _name_of(source: str | Path | BinaryIO) -> str:
     return str(source) if isinstance(source, str | Path) else str(source.name)
-
-
-class _MonoResampler:
-    """Frames of any format to mono pieces at 16 kHz; a change of format within the file starts a new resampler.
-
-    Channels are averaged here, not by libswresample: its float down-mix of stereo is 3 dB too loud and clips.
-    """
-
-    def __init__(self) -> None:
-        self._format: tuple[str, str, int] | None = None
-        self._resampler: av.AudioResampler | None = None
-
-    def convert(self, frame: av.AudioFrame) -> Iterator[Samples]:
-        arrived = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if arrived != self._format:
-            yield from self.flush()
-            self._format = arrived
-            self._resampler = av.AudioResampler(format="fltp", layout=frame.layout, rate=SAMPLE_RATE_HZ)
-        yield from self._resample(frame)
-
-    def flush(self) -> Iterator[Samples]:
-        """What the resampler still holds; it cannot be used again, the next frame makes a new one."""
-        if self._resampler is not None:
-            yield from self._resample(None)
-        self._format = self._resampler = None
-
-    def _resample(self, frame: av.AudioFrame | None) -> Iterator[Samples]:
-        assert self._resampler is not None
-        for resampled in self._resampler.resample(frame):
-            channels = resampled.to_ndarray()  # [channels, samples]
-            if channels.shape[1]:
-                yield channels.mean(axis=0, dtype=np.float32)

@@ -9,9 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from steno.streaming.decoded_audio import SAMPLE_RATE_HZ
 from steno.streaming.protocol import Final
 
-from .audio import BLOCK_SAMPLES, SAMPLE_RATE_HZ, paced, read_blocks
+from .audio import BLOCK_SAMPLES, paced, read_blocks
 from .captions import Captions
 from .client import Client
 from .connection import ClientError

@@ -20,7 +20,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from .audio import SAMPLE_RATE_HZ, Samples
+from steno.streaming.decoded_audio import SAMPLE_RATE_HZ, Samples
 
 
 class MicrophoneError(Exception):

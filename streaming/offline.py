@@ -12,9 +12,10 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import track
 
-from steno.client.audio import AudioFileError, Samples, read_audio
+from steno.client.audio import AudioFileError, read_audio
 from steno.models.device import choose_device, parse_bytes
 from steno.models.recognizer import Recognizer, Transcription
+from steno.streaming.decoded_audio import Samples
 
 
 class OfflineRecognizer(Protocol):

@@ -1,7 +1,7 @@
 """Who may import whom. Every import of the product is read from its source; nothing is run.
 
 Arrows point down: server -> session, engine; session -> its own pure parts; engine -> models; the client knows the
-protocol only; models know nobody. A file that is named nowhere below belongs to the server.
+protocol and how a file is decoded; models know nobody. A file that is named nowhere below belongs to the server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ROOMS = {
 
 ALLOWED = {
     "models": ("models.*",),
-    "client": ("client.*", "streaming.protocol"),
+    "client": ("client.*", "streaming.protocol", "streaming.decoded_audio"),
     "engine": (
         "models.recognizer",
         "models.aligner",

@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from steno.client.audio import (
-    SAMPLE_RATE_HZ,
-    AudioFileError,
-    Samples,
-    paced,
-    read_audio,
-    read_blocks,
-    to_pcm16,
-)
+from steno.client.audio import AudioFileError, paced, read_audio, read_blocks, to_pcm16
+from steno.streaming.decoded_audio import SAMPLE_RATE_HZ, Samples
 
 
 def tone(seconds: float, *, rate_hz: int, hz: float = 440.0, peak: float = 0.5) -> Samples:

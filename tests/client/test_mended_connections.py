@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from steno.client.audio import BLOCK_SAMPLES, Samples, read_audio
+from steno.client.audio import BLOCK_SAMPLES, read_audio
 from steno.client.client import Client
 from steno.client.events import Event, Reconnected
 from steno.streaming.config import ServerOptions
+from steno.streaming.decoded_audio import Samples
 from steno.streaming.protocol import Final, Partial, SpeechEnd, SpeechStart
 from tests.live import Live, live_server
 from tests.steno_process import SAMPLES

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from steno.client.audio import SAMPLE_RATE_HZ
 from steno.client.microphone import (
     AudioCallback,
     Microphone,
@@ -18,6 +17,7 @@ from steno.client.microphone import (
     input_devices,
     load_sounddevice,
 )
+from steno.streaming.decoded_audio import SAMPLE_RATE_HZ
 
 
 @dataclass

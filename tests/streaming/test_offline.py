@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from steno.client.audio import Samples
 from steno.models.recognizer import Transcription
+from steno.streaming.decoded_audio import Samples
 from steno.streaming.offline import transcribe_files
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from steno.client.audio import Samples, read_audio, to_pcm16
+from steno.client.audio import read_audio, to_pcm16
 from steno.client.client import Client
 from steno.client.subtitles import to_srt
 from steno.streaming.config import ServerOptions
+from steno.streaming.decoded_audio import Samples
 from steno.streaming.protocol import Final
 from tests.browser import BINARY, Page, browser
 from tests.live import Live, live_server
