@@ -25,6 +25,7 @@ from .noise import draw_noise
 from .pack import Pack, PackedClip
 from .phonemes import Pronunciations
 from .plans import Piece, Plan
+from .transcripts import DIGITS
 from .vocabulary import load_vocabulary, token_id
 
 SAMPLE_RATE = 16_000
@@ -36,7 +37,8 @@ BACKWARDS = 0.15  # share of the sounds without words that are pieces of speech 
 MISHEARD = 0.05  # share of the text before a word that is replaced, so that the words are sought in the audio
 POOL = 384  # plans sorted by length before they are cut into batches
 
-# (source, single or join) -> share of the examples; noise comes on top.
+# (source, single or join) -> share of the examples; noise comes on top. "spelt": the letters and digits among the
+# prompts of asterisk-en, one more voice for what few people read here.
 SHARES: dict[tuple[str, str], float] = {
     ("fsdd", "single"): 0.06,
     ("fsdd", "join"): 0.08,
@@ -48,6 +50,8 @@ SHARES: dict[tuple[str, str], float] = {
     ("pv-intent", "join"): 0.04,
     ("pv-wake", "single"): 0.03,
     ("ovos-ww", "single"): 0.07,
+    ("spelt", "single"): 0.02,
+    ("spelt", "join"): 0.05,
     ("asterisk-en", "single"): 0.015,
     ("asterisk-en", "join"): 0.01,
     ("asterisk-es", "single"): 0.045,
@@ -82,11 +86,12 @@ class Planner:
         self._languages: dict[str, str] = {}
         for clip in pack.select(["train"]):
             words = _words(clip)
+            source = "spelt" if clip.source == "asterisk-en" and _spelt(words) else clip.source
             known = ends.get(clip.id) or ((clip.samples,) if len(words) == 1 else ())
             piece = Piece(clip.start, clip.samples, words, known)
-            self._single[clip.source].append((piece, clip))
-            self._languages[clip.speaker + clip.source] = clip.language
-            voice = voices[clip.source][clip.speaker + clip.source]
+            self._single[source].append((piece, clip))
+            self._languages[clip.speaker + source] = clip.language
+            voice = voices[source][clip.speaker + source]
             if clip.source == "pv-intent" or (clip.samples < 2 * SAMPLE_RATE and len(words) <= 3):
                 voice.append(piece)
             elif clip.source == "alnum" and clip.id in ends:
@@ -406,6 +411,11 @@ def _make(
 
 def _words(clip: PackedClip) -> tuple[str, ...]:
     return (clip.text,) if clip.language == "Chinese" else tuple(clip.text.split())
+
+
+def _spelt(words: tuple[str, ...]) -> bool:
+    """Whether all words are letters or digits."""
+    return all(len(word) == 1 or word in DIGITS for word in words)
 
 
 def _single_words(piece: Piece) -> list[Piece]:
