@@ -1,7 +1,7 @@
 """A turn that the client ended and in which the VAD heard nothing: kept, and looked at again at a normal level.
 
-The VAD keeps silence between the client's commits from the model. It does not hear a microphone that is quiet as a
-whole; the client, who said that a turn ended here, did. Pure; knows bytes of audio and sessions.
+The VAD keeps silence between the client's commits from the model. It does not hear a microphone that is very quiet, or
+not within the first second; the client, who said that a turn ended here, did. Pure; knows bytes of audio and sessions.
 """
 
 from collections.abc import Iterator

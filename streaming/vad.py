@@ -18,7 +18,8 @@ from .work import SAMPLE_RATE, Samples
 FRAME = SAMPLE_RATE // 50
 """Samples of a frame: 20 ms."""
 
-_QUIETEST_DB = -80.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
+_QUIETEST_DB = -90.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
+_USUAL_FLOOR_DB = -70.0  # taken for the background of a stream that begins; a loud hum leaks as much into the band
 _LOUDEST_FLOOR_DB = -20.0
 _RISE_DB = 0.04  # per frame, 2 dB/s: slower than the swing of speech, fast enough for a fan switched on
 _FALL = 0.2  # share of the way per frame
@@ -57,7 +58,7 @@ class BackgroundLevel:
     """
 
     def __init__(self) -> None:
-        self.level_db = _QUIETEST_DB
+        self.level_db = _USUAL_FLOOR_DB
         self._recent: deque[float] = deque(maxlen=_STEADY_FRAMES)
 
     def follow(self, level_db: float) -> None:
@@ -117,7 +118,9 @@ class WebrtcVad:
             self._background.follow(level)
             margin = self._margin_db / 2 if self._speaking else self._margin_db
             stands_out = level > self._background.level_db + margin
-            heard = frame * self._gain.follow(level, self._background.level_db)
+            peak = max(float(np.abs(frame).max()), 1e-5)
+            # A loud hum, whose level here is low, must not be clipped: its harmonics would lie where voices do.
+            heard = frame * min(self._gain.follow(level, self._background.level_db), max(1.0, 1 / peak))
             pcm = (np.minimum(np.maximum(heard, -1), 1) * 32767).astype(np.int16).tobytes()
             # The detector hears every frame: it adapts to the background by itself.
             voiced = bool(self._detector.is_speech(pcm, SAMPLE_RATE))

@@ -125,7 +125,7 @@ async def test_turns_by_the_client() -> None:
 
 @in_loop
 async def test_a_quiet_microphone_is_heard_when_the_client_commits() -> None:
-    quiet = SPEECH * np.float32(0.008)
+    quiet = SPEECH[30_000:43_000] * np.float32(0.008)  # over before the VAD knows how quiet this microphone is
     heard_s: list[float] = []
 
     def watch(streams: Sequence[FakeStream]) -> None:
@@ -134,12 +134,12 @@ async def test_a_quiet_microphone_is_heard_when_the_client_commits() -> None:
     async with live_server(before_step=watch) as live, sdk(live) as api:
         async with api.realtime.connect(extra_query={"intent": "transcription"}) as connection:
             await connection.session.update(session=session(turn_detection=None))
-            for sound in (quiet, PAUSE, quiet):
+            for sound in (quiet, PAUSE):
                 await talk(connection, sound)
                 await connection.input_audio_buffer.commit()
                 completed = (await events_until(connection, f"{TRANSCRIPTION}.completed"))[-1]
                 assert completed.usage.seconds == pytest.approx(len(sound) / 16_000, abs=0.01)
-    assert heard_s == pytest.approx([len(quiet) / 16_000] * 2, abs=0.01)
+    assert heard_s == pytest.approx([len(quiet) / 16_000], abs=0.01)
 
 
 @in_loop
