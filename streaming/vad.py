@@ -2,7 +2,7 @@
 
 `WebrtcVad` asks Google's WebRTC detector and a level gate: the frame must also stand out from the background, whose
 level is followed all the time. Both together pass a small hysteresis, so that single frames do not flip the answer. The
-detector knows absolute levels and misses a quiet microphone, so that a gain brings the loudest of late to one level.
+detector knows absolute levels and would miss a quiet microphone: a gain brings the loudest of late to one level.
 """
 
 from collections import deque
@@ -27,7 +27,8 @@ _STEADY_FRAMES, _STEADY_DB = 50, 5.0  # no voice stays within 5 dB for a second;
 _DETECTOR_DB = -30.0  # level of the loudest of late as the detector hears it
 _LOUDEST_GAIN_DB = 40.0
 _SPEECH_OVER_BACKGROUND_DB = 20.0  # the loudest of late is taken for no less
-_LOUDNESS_FALL_DB = 0.1  # per frame, 5 dB/s
+_VOICE_RANGE_DB = 38.0  # nothing so far below the loudest of late is speech: hiss after digital silence is not
+_LOUDNESS_FALL_DB = 0.06  # per frame, 3 dB/s
 _ONSET = (3, 5)  # 3 speech frames of the last 5 switch on
 _RELEASE = 4  # 4 frames without speech switch off
 _HANN = np.hanning(FRAME + 1)[:-1].astype(np.float32)
@@ -73,25 +74,31 @@ class BackgroundLevel:
         self.level_db = min(max(self.level_db, _QUIETEST_DB), _LOUDEST_FLOOR_DB)
 
 
-class DetectorGain:
-    """Gain that brings the loudest of late to the level that the detector knows: never down, up by 40 dB at most.
+class RecentLoudness:
+    """Level of the loudest of late, in dB: what a voice is measured against, as far as it is known.
 
-    None in the first second, while the background is not known: noise would be brought to the level of speech.
+    It rises at once and falls slowly, to 20 dB over the background and no further.
     """
 
     def __init__(self) -> None:
-        self._loudest_db = -100.0
+        self.level_db = -100.0
         self._frames = 0
 
-    def follow(self, level_db: float, background_db: float) -> float:
-        """Take the level of the next frame; returns its factor."""
-        fallen = max(self._loudest_db - _LOUDNESS_FALL_DB, background_db + _SPEECH_OVER_BACKGROUND_DB)
-        self._loudest_db = max(level_db, fallen)
+    def follow(self, level_db: float, background_db: float) -> None:
+        """Take the level of the next frame."""
+        fallen = max(self.level_db - _LOUDNESS_FALL_DB, background_db + _SPEECH_OVER_BACKGROUND_DB)
+        self.level_db = max(level_db, fallen)
         self._frames += 1
+
+    @property
+    def gain(self) -> float:
+        """Factor that brings it to the level that the detector knows: never down, up by 40 dB at most.
+
+        1 in the first second, while the background is not known: noise would be brought to the level of speech.
+        """
         if self._frames <= _STEADY_FRAMES:
             return 1.0
-        gain_db = min(max(_DETECTOR_DB - self._loudest_db, 0.0), _LOUDEST_GAIN_DB)
-        return float(10 ** (gain_db / 20))
+        return float(10 ** (min(max(_DETECTOR_DB - self.level_db, 0.0), _LOUDEST_GAIN_DB) / 20))
 
 
 class WebrtcVad:
@@ -106,7 +113,7 @@ class WebrtcVad:
         self._detector = webrtcvad.Vad(aggressiveness)
         self._margin_db = margin_db
         self._background = BackgroundLevel()
-        self._gain = DetectorGain()
+        self._loudness = RecentLoudness()
         self._recent: deque[bool] = deque(maxlen=_ONSET[1])
         self._speaking = False
 
@@ -116,11 +123,12 @@ class WebrtcVad:
         answers = []
         for frame, level in zip(frames, levels_db(samples).tolist(), strict=True):
             self._background.follow(level)
+            self._loudness.follow(level, self._background.level_db)
             margin = self._margin_db / 2 if self._speaking else self._margin_db
-            stands_out = level > self._background.level_db + margin
+            stands_out = level > max(self._background.level_db + margin, self._loudness.level_db - _VOICE_RANGE_DB)
             peak = max(float(np.abs(frame).max()), 1e-5)
             # A loud hum, whose level here is low, must not be clipped: its harmonics would lie where voices do.
-            heard = frame * min(self._gain.follow(level, self._background.level_db), max(1.0, 1 / peak))
+            heard = frame * min(self._loudness.gain, max(1.0, 1 / peak))
             pcm = (np.minimum(np.maximum(heard, -1), 1) * 32767).astype(np.int16).tobytes()
             # The detector hears every frame: it adapts to the background by itself.
             voiced = bool(self._detector.is_speech(pcm, SAMPLE_RATE))

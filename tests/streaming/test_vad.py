@@ -8,7 +8,7 @@ import pytest
 
 from steno.streaming.chunker import Chunker, SegmentAudio, SegmentStart
 from steno.streaming.config import SessionOptions
-from steno.streaming.vad import FRAME, BackgroundLevel, DetectorGain, WebrtcVad, levels_db, webrtc_vad
+from steno.streaming.vad import FRAME, BackgroundLevel, RecentLoudness, WebrtcVad, levels_db, webrtc_vad
 from steno.streaming.work import Samples
 
 SECOND = 16_000
@@ -129,11 +129,24 @@ def test_levels_are_those_of_the_band_of_speech() -> None:
 
 
 def test_the_gain_is_for_quiet_voices_and_waits_for_the_background() -> None:
-    gain = DetectorGain()
-    assert [gain.follow(-60, -80) for _ in range(50)] == [1.0] * 50
-    assert gain.follow(-60, -80) == pytest.approx(10 ** (30 / 20))
-    assert gain.follow(-20, -80) == 1.0, "never down"
-    for _ in range(400):
-        quieter = gain.follow(-90, -80)
-    assert quieter == pytest.approx(10 ** (30 / 20)), "no more than 20 dB over the background"
-    assert DetectorGain().follow(-100, -100) == 1.0
+    loudness = RecentLoudness()
+    for _ in range(50):
+        loudness.follow(-60, -80)
+        assert loudness.gain == 1.0
+    loudness.follow(-60, -80)
+    assert loudness.gain == pytest.approx(10 ** (30 / 20))
+    loudness.follow(-20, -80)
+    assert loudness.gain == 1.0, "never down"
+    for _ in range(1000):
+        loudness.follow(-90, -80)
+    assert loudness.level_db == -60, "no less than 20 dB over the background"
+    loudness.follow(-100, -100)
+    assert loudness.gain == pytest.approx(10 ** (30.06 / 20))
+
+
+def test_hiss_after_digital_silence_does_not_keep_a_segment_open() -> None:
+    speech, zeros = clip(LOUD_CLIP), np.zeros(SECOND // 2, np.float32)
+    hiss = 1e-4 * NOISE.standard_normal(SECOND).astype(np.float32)
+    whole = np.concatenate((zeros, speech, zeros, hiss))
+    whole = whole[: len(whole) // FRAME * FRAME]
+    assert not any(WebrtcVad().classify(whole)[-45:])
