@@ -18,7 +18,7 @@ from .work import SAMPLE_RATE, Samples
 FRAME = SAMPLE_RATE // 50
 """Samples of a frame: 20 ms."""
 
-_QUIETEST_DB = -90.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
+_QUIETEST_DB = -80.0  # below this nothing counts as background: digital silence must not make a gate of -100 dB
 _USUAL_FLOOR_DB = -70.0  # taken for the background of a stream that begins; a loud hum leaks as much into the band
 _LOUDEST_FLOOR_DB = -20.0
 _RISE_DB = 0.04  # per frame, 2 dB/s: slower than the swing of speech, fast enough for a fan switched on
