@@ -38,6 +38,19 @@ def reverberate(samples: Samples, rng: np.random.Generator) -> Samples:
     return wet[: samples.size].astype(np.float32)
 
 
+def whisper(samples: Samples, rng: np.random.Generator) -> Samples:
+    """The same without a voice: the spectra of 8 ms, too short to show a pitch, with random phases."""
+    size, hop = 128, 64
+    window = np.hanning(size + 1)[:size]
+    padded = np.pad(samples, (size, size + -samples.size % hop))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop] * window
+    spectra = np.abs(np.fft.rfft(frames)) * np.exp(2j * np.pi * rng.random((len(frames), size // 2 + 1)))
+    out = np.zeros(padded.size)
+    for i, frame in enumerate(np.fft.irfft(spectra, size)):
+        out[i * hop : i * hop + size] += frame * window
+    return out[size : size + samples.size].astype(np.float32)
+
+
 def add_noise(samples: Samples, noise: Samples, snr_db: float) -> Samples:
     """Mix in `noise` (at least as long) at a ratio to the clip's loud parts."""
     speech = float(np.sqrt(np.mean(samples**2)) + 1e-6)
