@@ -1,6 +1,6 @@
 """Wyoming on TCP and on a unix socket: connections of `wyoming.WyomingDialog`s.
 
-Knows sockets, patience, admission and the end of the server. Refuses to know events. The protocol has no place for a
+Knows sockets, patience and admission. Refuses to know events. The protocol has no place for a
 key: where the server asks for keys, TCP is served only on an address that was named for it on purpose; a unix socket is
 guarded by its file's permissions.
 """
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from .live_session import LiveSession
+from .foreign_connection import ForeignConnection
 from .protocol import ErrorCode, ProtocolError
 from .service import Service, new_session, new_session_id
 from .wyoming import WyomingDialog, described
@@ -22,9 +22,6 @@ from .wyoming_frames import BadFrame, FrameReader, WyomingEvent, encode
 logger = logging.getLogger(__name__)
 
 LABEL = "wyoming"
-SILENT_FOR_S = 900.0
-"""Satellites keep a connection between utterances."""
-
 _READ_BYTES = 1 << 16
 _SOCKET_MODE = 0o660
 
@@ -107,64 +104,38 @@ async def _closed(writer: asyncio.StreamWriter, patience_s: float) -> None:
         writer.transport.abort()
 
 
-class _Connection:
+class _Connection(ForeignConnection):
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service, session_id: str
     ) -> None:
-        codes = {name: code for code, name in service.language_codes.items()}
         session = new_session(service, session_id)
+        super().__init__(session, service)
+        codes = {name: code for code, name in service.language_codes.items()}
         languages = [codes.get(name, name) for name in service.languages]
         info = described(service.model, languages, _version())
         self._dialog = WyomingDialog(session, service.session_options, codes, info)
-        self._live = LiveSession(session, service.engine, service.metrics)
+        self._frames = FrameReader()
         self._reader = reader
         self._writer = writer
-        self._service = service
-        self._left = False
-        self._fed = asyncio.Event()
 
-    async def run(self) -> None:
-        """Serve to the end; frees what the engine holds."""
+    @property
+    def _hungry(self) -> bool:
+        return self._dialog.hungry
+
+    async def _receive(self) -> None:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                others = [tasks.create_task(self._read()), tasks.create_task(self._watch_shutdown())]
-                await self._write()
-                for task in others:
-                    task.cancel()
-        finally:
-            self._dialog.session.receive_eof()
-            self._live.end()
-            self._service.metrics.sessions_closed.labels(str(self._dialog.session.close_code)).inc()
-
-    async def _read(self) -> None:
-        frames = FrameReader()
-        while not self._left:
-            try:
-                async with asyncio.timeout(SILENT_FOR_S):
-                    received = await self._reader.read(_READ_BYTES)
-            except TimeoutError:
-                self._fault(ErrorCode.IDLE, f"nothing was received for {SILENT_FOR_S:g} s")
-                return
-            except ConnectionError:
-                received = b""
-            self._left = not received
-            try:
-                for event in frames.feed(received):
-                    self._dialog.receive(event)
-            except BadFrame as fault:
-                self._fault(ErrorCode.BAD_JSON, str(fault))
-                return
-            self._live.advance()
-            while not self._dialog.hungry and self._dialog.session.close_code is None:
-                self._fed.clear()
-                await self._fed.wait()
-
-    def _fault(self, code: ErrorCode, message: str) -> None:
-        self._dialog.session.receive_fault(ProtocolError(code, message))
-        self._live.advance()
+            received = await self._reader.read(_READ_BYTES)
+        except ConnectionError:
+            received = b""
+        self._left = not received
+        try:
+            for event in self._frames.feed(received):
+                self._dialog.receive(event)
+        except BadFrame as fault:
+            self._session.receive_fault(ProtocolError(ErrorCode.BAD_JSON, str(fault)))
 
     async def _write(self) -> None:
-        session, news = self._dialog.session, self._live.news
+        session, news = self._session, self._live.news
         while True:
             await news.wait()
             news.clear()
@@ -184,11 +155,6 @@ class _Connection:
             self._fed.set()
             if session.close_code is not None:
                 return
-
-    async def _watch_shutdown(self) -> None:
-        await self._service.admission.draining.wait()
-        self._dialog.session.drain()
-        self._live.advance()
 
 
 def _version() -> str:
