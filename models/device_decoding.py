@@ -1,9 +1,10 @@
 """Greedy decoding on an accelerator: all rows in shared passes, drafts judged and tokens fed back on the device.
 
 A round is: one packed pass over [input | offer] of the rows that have any, the longest confirmed prefix of each offer
-found on the device, then steps of `DecodeLanes` for every row that goes on, and one copy of all that was chosen. The
-host reads it as `decoding` does, token by token, so loops, limits and counters are the same; what a lane said beyond
-that is forgotten. Rows with pinned tokens or a restricted beginning take the host's passes until they are past them.
+found on the device, then steps of `DecodeLanes` for every row that goes on. What was chosen is copied to the host while
+the device runs on: the host reads one graph's tokens, and the device has the next graphs already. It reads as
+`decoding` does, token by token, so loops, limits and counters are the same; what a lane said beyond that is forgotten.
+Rows with pinned tokens or a restricted beginning take the host's passes until they are past them.
 """
 
 from __future__ import annotations
@@ -11,25 +12,28 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .decode_lanes import DecodeLanes, RopeTable, best_tokens
 from .decoding import DecodeRow, RowInput, count_input, embed_input, run_pass
+from .download import Choices
 from .graphs import GraphMismatch, Recorder, Replay, bucket, capture
 from .network import Network
 from .packed_attention import PackedAttention, choose_attention
 from .packed_pass import NOTHING, Given, PackedPass, groups, pack
 from .recorded_pass import RecordedPasses, pass_states
-from .slot_pool import SlotPool
+from .slot_pool import CacheFull, SlotPool
 from .upload import upload
 
 logger = logging.getLogger(__name__)
 
 WIDTHS = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128)  # rows of a graph
 STEPS = 4  # of one graph
-LONG_REPLAYS = 4  # graphs in a row where a whole text is to come
+LONG_REPLAYS = 8  # graphs in a round where a whole text is to come: after it the rows that ended leave their lanes
+AHEAD = 2  # graphs that the device is given beyond what the host has read
 SCORED_ROWS = 256  # places scored at a time: 0.4 GB of scores
 OFFER_AGAIN = 8  # tokens of the previous hypothesis that are worth a pass of their own
 
@@ -135,6 +139,10 @@ class DeviceDecoder:
         rooms = [self._reserve(row, given.tokens + len(row.offer), ahead) for row, given in passes]
         rooms += [self._reserve(row, 0, ahead) for row in going]
         done = [self._pass(passes[part], rooms[part]) for part in groups(passes)]
+        coming = Choices()
+        if done:
+            read = partial(self._read_passes, passes, refused)
+            coming.expect(torch.cat([each.choices for each in done]), torch.cat([each.logprobs for each in done]), read)
         seats = [torch.stack((each.tokens, each.lengths, each.tokens_left)) for each in done]
         if going:
             host = (
@@ -146,8 +154,8 @@ class DeviceDecoder:
                 ],
             )
             seats.append(torch.stack(upload(host, self.network.device)))
-        said = self._say(everyone, torch.cat(seats, 1), ahead // self._steps)
-        self._read(passes, going, done, said, refused)
+        self._say(everyone, torch.cat(seats, 1), ahead // self._steps, coming)
+        coming.read()
 
     def _replays(self, rows: Sequence[DecodeRow]) -> int:
         """Of the lanes' steps before the host reads on: many where no text is known yet, none where none may come."""
@@ -158,11 +166,18 @@ class DeviceDecoder:
         return min(replays, -(-most // self._steps))
 
     def _reserve(self, row: DecodeRow, tokens: int, ahead: int) -> int:
-        """Make room for a pass and the steps behind it; returns the length that the slot may reach."""
+        """Make room for a pass and the steps behind it, or as many as there is room for; returns the length that the
+        slot may reach. Raises CacheFull where not even the pass, or one step, fits.
+        """
         length = self._pool.length(row.slot)
         most = self.network.config.decoder.max_positions - length
-        count = max(min(tokens + ahead, most), tokens, 1)
-        self._pool.reserve(row.slot, count)
+        needed = max(tokens, 1)
+        count = max(min(tokens + ahead, most), needed)
+        try:
+            self._pool.reserve(row.slot, count)
+        except CacheFull:
+            self._pool.reserve(row.slot, needed)
+            count = min(self._pool.capacity(row.slot) - length, most)
         return length + count
 
     @torch.inference_mode()
@@ -193,11 +208,11 @@ class DeviceDecoder:
         return pass_states(self.network, self._pool, self._attention, x, rope, packed.places, packed.rows)
 
     @torch.inference_mode()
-    def _say(self, rows: Sequence[DecodeRow], seats: Tensor, replays: int) -> list[tuple[Tensor, Tensor]]:
-        """Steps of the lanes for all rows: for each group of lanes what was chosen and its log-probabilities,
-        `[steps, rows]`. `seats` int64 `[3, rows]`: tokens, lengths, tokens left.
+    def _say(self, rows: Sequence[DecodeRow], seats: Tensor, replays: int, coming: Choices) -> None:
+        """Steps of the lanes for all rows, until the host has read that they are done or `replays` are over.
+
+        `seats` int64 `[3, rows]`: tokens, lengths, tokens left.
         """
-        said = []
         most = self._widths[-1]
         for first in range(0, len(rows) if replays else 0, most):
             some = rows[first : first + most]
@@ -206,13 +221,14 @@ class DeviceDecoder:
             (starts,) = upload([[self._pool.start(row.slot) for row in some]], self.network.device)
             tokens, lengths, left = seats[:, first : first + most]
             lanes.seat(tokens, lengths, starts, left)
-            chosen, logprobs = [], []
             for _ in range(replays):
                 replay()
-                chosen.append(lanes.chosen[:, : len(some)].clone())
-                logprobs.append(lanes.logprobs[:, : len(some)].clone())
-            said.append((torch.cat(chosen), torch.cat(logprobs)))
-        return said
+                chosen, logprobs = lanes.chosen[:, : len(some)], lanes.logprobs[:, : len(some)]
+                coming.expect(chosen.T.flatten(), logprobs.T.flatten(), partial(self._read_lanes, some))
+                coming.read(keep=AHEAD)
+                if all(row.done for row in some):
+                    coming.forget()
+                    break
 
     def lanes_for(self, rows: int, longest: int) -> tuple[DecodeLanes, Replay]:
         """Lanes for so many rows, none with more than `longest` tokens, and what runs them."""
@@ -248,36 +264,25 @@ class DeviceDecoder:
         self._recorded_lanes += 1
         return replay
 
-    def _read(
-        self,
-        passes: Sequence[Given],
-        going: Sequence[DecodeRow],
-        done: Sequence[_Pass],
-        said: Sequence[tuple[Tensor, Tensor]],
-        refused: set[int],
-    ) -> None:
-        """One copy to the host, and the rows read it as if it had come token by token."""
-        scored = sum(each.choices.numel() for each in done)
-        numbers = [*(each.choices for each in done), *(chosen.T.flatten() for chosen, _ in said)]
-        values = [*(each.logprobs for each in done), *(logprobs.T.flatten() for _, logprobs in said)]
-        both = torch.stack((torch.cat(numbers).double(), torch.cat(values).double())).cpu()  # ids are exact in a double
-        tokens: list[int] = both[0].long().tolist()
-        logprobs: list[float] = both[1].tolist()
+    def _read_passes(self, passes: Sequence[Given], refused: set[int], ids: list[int], logprobs: list[float]) -> None:
+        """The rows read what their passes chose, as if it had come token by token."""
         at = 0
         for row, given in passes:
             count = len(row.offer) + 1
-            self._read_pass(row, given, tokens[at : at + count], logprobs[at : at + count], refused)
+            self._read_pass(row, given, ids[at : at + count], logprobs[at : at + count], refused)
             at += count
-        assert at == scored
-        steps = said[0][0].shape[0] if said else 0
-        for row in (*(row for row, _ in passes), *going):
-            for token, logprob in zip(tokens[at : at + steps], logprobs[at : at + steps], strict=True):
+        assert at == len(ids)
+
+    def _read_lanes(self, rows: Sequence[DecodeRow], ids: list[int], logprobs: list[float]) -> None:
+        """The rows read what their lanes said in the steps of one graph, `[rows * steps]`."""
+        for index, row in enumerate(rows):
+            part = slice(index * self._steps, (index + 1) * self._steps)
+            for token, logprob in zip(ids[part], logprobs[part], strict=True):
                 if row.done or token == NOTHING:
                     break
                 self._pool.advance(row.slot, 1)
                 row.accept([token], [logprob], self._end_ids)
                 row.counters.decoded += 1
-            at += steps
 
     def _read_pass(
         self, row: DecodeRow, given: RowInput, tokens: Sequence[int], logprobs: list[float], refused: set[int]

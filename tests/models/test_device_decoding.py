@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from steno.models.checkpoint import load_network
+from steno.models.decode_lanes import DecodeLanes
 from steno.models.decoding import Allowed, Decoder, DecodeRow, HostDecoder, RowInput
-from steno.models.device_decoding import DeviceDecoder
+from steno.models.device_decoding import AHEAD, STEPS, DeviceDecoder
 from steno.models.kv_cache import KVCache, Slots
 from steno.models.network import Network
 from steno.models.slot_pool import SlotPool
@@ -231,3 +232,40 @@ def test_positions_that_the_model_has_not_are_refused(network: Network) -> None:
     decoder = DeviceDecoder(network, pool, frozenset())
     with pytest.raises(ValueError, match=f"the model has {most} positions"), torch.inference_mode():
         decoder.decode([DecodeRow(slot, 50)], [RowInput([1] * (most - 3))])
+
+
+def test_steps_beyond_the_text_need_no_room(network: Network) -> None:
+    """Two rows of 25 tokens that say 6 fit into two slots of 32, though whole graphs of steps would not."""
+    config = network.config.decoder
+    pool = SlotPool(config, 2, dtype=torch.float32, device="cpu", slot_tokens=32)
+    audio = torch.zeros(0, config.hidden_size)
+    cases = [Case([], list(range(first, first + 25)), audio, [], 6, []) for first in (1, 40)]
+    growing = KVCache(config, dtype=torch.float32, device="cpu")
+    on_host = _decode(HostDecoder(network, growing, frozenset()), growing, network, cases)
+    on_device = _decode(DeviceDecoder(network, pool, frozenset()), pool, network, cases)
+    assert said(on_device) == said(on_host)
+
+
+def test_the_device_runs_few_steps_beyond_the_end(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = network.config.decoder
+    runs: list[int] = []
+    run = DecodeLanes.run
+
+    def counted(lanes: DecodeLanes) -> None:
+        runs.append(lanes.width)
+        run(lanes)
+
+    monkeypatch.setattr(DecodeLanes, "run", counted)
+    audio = torch.zeros(0, config.hidden_size)
+    case = Case([], [1, 2, 3], audio, [4, 5], 40, [])
+    _, (whole,) = both(network, [case], frozenset())
+    texts = len(whole.tokens)
+    assert texts > 8
+    for count in range(1, texts):
+        token = whole.tokens[count]
+        if token in whole.tokens[:count]:
+            continue
+        runs.clear()
+        _, (row,) = both(network, [case], frozenset([token]))
+        assert row.tokens == whole.tokens[:count]
+        assert len(runs) <= -(-count // STEPS) + AHEAD
