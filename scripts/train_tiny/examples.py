@@ -33,14 +33,14 @@ CHUNK_FRAMES = 100
 NOISE_BANK = 240  # grows to so many
 LONG = 0.1  # share of the joins that may be long: a decoder loses its place in lengths that it never saw
 REPEATED = 0.2  # share of the pieces of joins that say again what the one before said: counting is hard
-BREATHS = 0.15  # share of the sounds without words that are pieces of speech, backwards and without a voice
+BREATHS = 0.05  # share of the sounds without words that are pieces of speech, backwards and without a voice
 MISHEARD = 0.05  # share of the text before a word that is replaced, so that the words are sought in the audio
 POOL = 384  # plans sorted by length before they are cut into batches
 
 # (source, single or join) -> share of the examples; noise comes on top. "spelt": the letters and digits among the
 # prompts of asterisk-en, one more voice for what few people read here.
 SHARES: dict[tuple[str, str], float] = {
-    ("fsdd", "single"): 0.09,
+    ("fsdd", "single"): 0.11,
     ("fsdd", "join"): 0.09,
     ("moonshine", "single"): 0.02,
     ("moonshine", "join"): 0.06,
