@@ -158,7 +158,7 @@ class DeviceDecoder:
         coming.read()
 
     def _replays(self, rows: Sequence[DecodeRow]) -> int:
-        """Of the lanes' steps before the host reads on: many where no text is known yet, none where none may come."""
+        """Graphs of a round at most: many where no text is known yet, none where none may come."""
         most = max(row.limit - len(row.tokens) for row in rows)
         if most <= 1 and not any(row.tokens for row in rows):
             return 0  # the pass itself says the only token

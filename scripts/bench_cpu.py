@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -98,7 +99,7 @@ class Worker:
 
     def run(self, task: Task) -> list[Step]:
         answer = self._ask(asdict(task))
-        return [Step(**step) for step in answer["steps"]]  # type: ignore[attr-defined]
+        return [Step(**step) for step in answer["steps"]]
 
     def close(self) -> Memory:
         """End the process."""
@@ -107,9 +108,9 @@ class Worker:
         return memory
 
     def _memory(self) -> Memory:
-        return Memory(**self._ask(None))  # type: ignore[arg-type]
+        return Memory(**self._ask(None))
 
-    def _ask(self, task: dict[str, object] | None) -> dict[str, object]:
+    def _ask(self, task: dict[str, object] | None) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(task) + "\n")

@@ -21,7 +21,7 @@ from pathlib import Path
 try:
     from scripts.terminal import Terminal
 except ImportError:  # run as a script: this folder is the path
-    from terminal import Terminal  # type: ignore[import-not-found,no-redef]
+    from terminal import Terminal  # type: ignore[import-not-found,no-redef]  # the same class
 
 COLUMNS = 100
 BLOCK = re.compile(r"(<!-- demo:begin -->\n).*?(<!-- demo:end -->)", re.DOTALL)

@@ -63,8 +63,7 @@ class Steno:
             (network, "score", "head"),
         ):
             setattr(owner, name, self._timed(getattr(owner, name), part))
-        decoder = network.model.forward
-        network.model.forward = self._timed_decoder(decoder)  # type: ignore[method-assign]
+        network.model.forward = self._timed_decoder(network.model.forward)  # type: ignore[method-assign]  # timed in place
 
     def offline(self, seconds: float) -> Step:
         stream = self.recognizer.open()

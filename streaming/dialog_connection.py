@@ -10,23 +10,16 @@ from typing import Protocol
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from .foreign_connection import ForeignConnection
+from .foreign_connection import ForeignConnection, ForeignDialog
 from .protocol import CLOSE_CODES, ErrorCode, ProtocolError
 from .service import Service
-from .session import Session
 from .transport import socket_of
 
 logger = logging.getLogger(__name__)
 
 
-class Dialog(Protocol):
-    """A protocol's pure half."""
-
-    session: Session
-
-    @property
-    def hungry(self) -> bool:
-        """Whether the next frame may be read."""
+class Dialog(ForeignDialog, Protocol):
+    """A protocol's pure half, in frames of a WebSocket."""
 
     def receive_text(self, frame: str) -> None: ...
     def receive_bytes(self, data: bytes) -> None: ...
@@ -37,17 +30,12 @@ class Dialog(Protocol):
         """Everything to be sent now."""
 
 
-class DialogConnection(ForeignConnection):
+class DialogConnection(ForeignConnection[Dialog]):
     """Serves `dialog` on an accepted `websocket` until one of the two ends."""
 
     def __init__(self, websocket: WebSocket, dialog: Dialog, service: Service) -> None:
-        super().__init__(dialog.session, service)
+        super().__init__(dialog, service)
         self._websocket = websocket
-        self._dialog = dialog
-
-    @property
-    def _hungry(self) -> bool:
-        return self._dialog.hungry
 
     async def _receive(self) -> None:
         message = await self._websocket.receive()

@@ -52,7 +52,7 @@ def with_flags(**groups: type["DataclassInstance"]) -> Callable[[Callable[..., N
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise TypeError(f"options declared twice: {', '.join(sorted(twice))}")
-        wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # what inspect reads, and mypy does not know
         wrapper.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
         return wrapper
 

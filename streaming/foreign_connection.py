@@ -6,6 +6,7 @@ kind of socket. The writer decides the end.
 
 import asyncio
 from abc import ABC, abstractmethod
+from typing import Generic, Protocol, TypeVar
 
 from .live_session import LiveSession
 from .protocol import ErrorCode, ProtocolError
@@ -16,13 +17,27 @@ SILENT_FOR_S = 900.0
 """Foreign clients keep a connection through pauses and say nothing meanwhile."""
 
 
-class ForeignConnection(ABC):
-    """Serves `session` until it or its client ends."""
+class ForeignDialog(Protocol):
+    """A protocol's pure half, as far as every connection knows it."""
 
-    def __init__(self, session: Session, service: Service) -> None:
-        self._session = session
+    session: Session
+
+    @property
+    def hungry(self) -> bool:
+        """Whether the next frame may be read."""
+
+
+D = TypeVar("D", bound=ForeignDialog)
+
+
+class ForeignConnection(ABC, Generic[D]):
+    """Serves `dialog` until its session or its client ends."""
+
+    def __init__(self, dialog: D, service: Service) -> None:
+        self._dialog = dialog
+        self._session = dialog.session
         self._service = service
-        self._live = LiveSession(session, service.engine, service.metrics)
+        self._live = LiveSession(dialog.session, service.engine, service.metrics)
         self._left = False
         """The client is gone: nothing more is to be read or written."""
         self._fed = asyncio.Event()
@@ -42,11 +57,6 @@ class ForeignConnection(ABC):
             self._live.end()
             self._service.metrics.sessions_closed.labels(str(self._session.close_code)).inc()
 
-    @property
-    @abstractmethod
-    def _hungry(self) -> bool:
-        """Whether more may be read."""
-
     @abstractmethod
     async def _receive(self) -> None:
         """Wait for what comes next and give it to the session; at the client's end set `_left`."""
@@ -64,7 +74,7 @@ class ForeignConnection(ABC):
                 message = f"nothing was received for {SILENT_FOR_S:g} s"
                 self._session.receive_fault(ProtocolError(ErrorCode.IDLE, message))
             self._live.advance()
-            while not self._hungry and self._session.close_code is None:
+            while not self._dialog.hungry and self._session.close_code is None:
                 self._fed.clear()
                 await self._fed.wait()
 

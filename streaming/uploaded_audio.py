@@ -37,10 +37,11 @@ def read_blocks(source: BinaryIO, *, block_samples: int, max_samples: int) -> It
 
     Raises UnreadableAudio, or AudioTooLong once more than `max_samples` were decoded.
     """
-    yield from in_blocks(_limited(_decoded(source), max_samples), block_samples)
+    yield from in_blocks(_bounded(_decoded(source), max_samples), block_samples)
 
 
-def _limited(pieces: Iterator[Samples], max_samples: int) -> Iterator[Samples]:
+def _bounded(pieces: Iterator[Samples], max_samples: int) -> Iterator[Samples]:
+    """The same; an error where there are none or more than `max_samples` samples."""
     decoded = 0
     for piece in pieces:
         decoded += len(piece)

@@ -1,8 +1,8 @@
 """Wyoming on TCP and on a unix socket: connections of `wyoming.WyomingDialog`s.
 
-Knows sockets, patience and admission. Refuses to know events. The protocol has no place for a
-key: where the server asks for keys, TCP is served only on an address that was named for it on purpose; a unix socket is
-guarded by its file's permissions.
+Knows sockets, patience and admission. Refuses to know events. The protocol has no place for a key: where the server
+asks for keys, TCP is served only on an address that was named for it on purpose; a unix socket is guarded by its file's
+permissions.
 """
 
 import asyncio
@@ -104,23 +104,18 @@ async def _closed(writer: asyncio.StreamWriter, patience_s: float) -> None:
         writer.transport.abort()
 
 
-class _Connection(ForeignConnection):
+class _Connection(ForeignConnection[WyomingDialog]):
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, service: Service, session_id: str
     ) -> None:
-        session = new_session(service, session_id)
-        super().__init__(session, service)
         codes = {name: code for code, name in service.language_codes.items()}
         languages = [codes.get(name, name) for name in service.languages]
         info = described(service.model, languages, _version())
-        self._dialog = WyomingDialog(session, service.session_options, codes, info)
+        session = new_session(service, session_id)
+        super().__init__(WyomingDialog(session, service.session_options, codes, info), service)
         self._frames = FrameReader()
         self._reader = reader
         self._writer = writer
-
-    @property
-    def _hungry(self) -> bool:
-        return self._dialog.hungry
 
     async def _receive(self) -> None:
         try:

@@ -31,7 +31,7 @@ def mean(weights: Sequence[Weights]) -> Weights:
         if {name: value.shape for name, value in other.items()} != {name: value.shape for name, value in last.items()}:
             raise ValueError("the states are of different models: names or shapes of their weights differ")
     return {
-        name: torch.stack([other[name] for other in weights]).mean(0) if value.is_floating_point() else value.clone()
+        name: torch.stack([other[name] for other in weights]).mean(0) if value.is_floating_point() else value
         for name, value in last.items()
     }
 
@@ -48,9 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     path = options.run / "state.pt"
     state = load(path)
-    average = mean([load(each)["average"] for each in options.states])
-    state["average"] = average
-    state["model"] = {name: value.clone() for name, value in average.items()}
+    state["model"] = state["average"] = mean([load(each)["average"] for each in options.states])
     written = path.with_suffix(".new")
     torch.save(state, written)
     written.replace(path)

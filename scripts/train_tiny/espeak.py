@@ -6,6 +6,7 @@ per process. Types and numbers from speak_lib.h of espeak-ng 1.51.
 
 import ctypes
 import ctypes.util
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,12 +67,12 @@ class Espeak:
         samples = np.concatenate([np.zeros(0, np.int16), *self._pieces])
         return samples.astype(np.float32) / np.float32(32768), self._phonemes
 
-    def _receive(self, wave: object, count: int, events: object) -> int:
+    def _receive(self, wave: object, count: int, events: Any) -> int:
         if wave and count:
             self._pieces.append(np.ctypeslib.as_array(wave, (count,)).copy())
         index = 0
-        while events[index].type != _LIST_END:  # type: ignore[index]
-            event = events[index]  # type: ignore[index]
+        while events[index].type != _LIST_END:
+            event = events[index]
             if event.type == _PHONEME:
                 self._phonemes.append((event.id.string.decode("utf-8", "replace"), event.sample))
             index += 1

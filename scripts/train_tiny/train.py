@@ -20,15 +20,16 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from steno.models.config import parse_config
+from steno.models.config import AttentionMode, parse_config
 
 from .architecture import BINS, LEFT_CONTEXT_S, config_values, write_checkpoint
 from .augment import FeatureMaker
 from .dev_check import DevCheck
-from .examples import ExampleStream, Prompt, Recipe
+from .examples import ExampleStream, Prompt
 from .model import AttentionPlan, Batch, TrainingModel
 from .pack import Pack
 from .phonemes import Pronunciations
+from .planner import Recipe
 from .thread_choice import ThreadChoice
 from .vocabulary import load_vocabulary
 
@@ -187,10 +188,10 @@ class Trainer:
         return [float(x.detach()) for x in losses]
 
     def _draw_plan(self) -> AttentionPlan:
-        mode = "rolling" if self._rng.random() < 0.75 else "window"
+        mode: AttentionMode = "rolling" if self._rng.random() < 0.75 else "window"
         far = self._rng.random() < 0.6 and int(self._stage[0]) > 0
         first = self._rng.randrange(30) if far else 0
-        return AttentionPlan(mode, self._rng.randint(1, 8), first)  # type: ignore[arg-type]
+        return AttentionPlan(mode, self._rng.randint(1, 8), first)
 
     def _rate(self) -> float:
         peak = float(self._options.lr)
