@@ -23,7 +23,7 @@ from .model import IGNORED, PHONEME_FRAMES, Batch
 from .noise import draw_noise
 from .pack import Pack, PackedClip
 from .phonemes import Pronunciations
-from .planner import Planner, Recipe, words_of
+from .planner import Planner, Recipe, spelt, words_of
 from .plans import Plan
 from .vocabulary import load_vocabulary, token_id
 
@@ -130,7 +130,7 @@ class ExampleStream(IterableDataset[Batch]):
         prompt = Prompt(load_vocabulary(self._data / "tokenizer"), sorted(texts), pronunciations)
         labeller = FrameLabels(pack, pronunciations)
         maker = augment.FeatureMaker(self._bins)
-        voices = [c for c in pack.select(["train"]) if c.source in _FLUENT]
+        voices = [c for c in pack.select(["train"]) if c.source in _FLUENT and not spelt(words_of(c))]
         bank = [draw_noise(rng, int(rng.uniform(2, 9) * SAMPLE_RATE)) for _ in range(8)]
         while True:
             recipe = self._recipes[int(self._stage[0])]

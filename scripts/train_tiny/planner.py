@@ -67,7 +67,7 @@ class Planner:
         self._languages: dict[str, str] = {}
         for clip in pack.select(["train"]):
             words = words_of(clip)
-            source = "spelt" if clip.source == "asterisk-en" and _spelt(words) else clip.source
+            source = "spelt" if clip.source == "asterisk-en" and spelt(words) else clip.source
             known = ends.get(clip.id) or ((clip.samples,) if len(words) == 1 else ())
             piece = Piece(clip.start, clip.samples, words, known)
             self._single[source].append((piece, clip))
@@ -164,7 +164,7 @@ def words_of(clip: PackedClip) -> tuple[str, ...]:
     return (clip.text,) if clip.language == "Chinese" else tuple(clip.text.split())
 
 
-def _spelt(words: tuple[str, ...]) -> bool:
+def spelt(words: tuple[str, ...]) -> bool:
     """Whether all words are letters or digits."""
     return all(len(word) == 1 or word in DIGITS for word in words)
 
